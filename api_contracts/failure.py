@@ -1,0 +1,57 @@
+"""The one shape of bad news. It carries no stack trace, no key and no content."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+AtFault = Literal["caller", "provider", "us"]
+Category = Literal[
+    "bad_request", "authentication", "account", "not_found", "rate_limit", "overloaded", "timeout", "transport",
+    "protocol", "content", "limit", "deadline", "cancelled", "internal",
+]  # fmt: skip
+
+
+class Failure(BaseModel):
+    """Why a run, a call or an attempt did not succeed.
+
+    `code` is stable and made for programs (`provider_rate_limited`); `message` is one sentence for people;
+    `retryable` says whether the same request may succeed later; `at_fault` says who has to act.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    code: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)
+    category: Category
+    message: str = Field(max_length=2000)
+    retryable: bool = False
+    at_fault: AtFault
+    provider_status: int | None = None
+    provider_request_id: str | None = None
+    retry_after_s: float | None = Field(default=None, ge=0)
+
+
+class RunFailed(Exception):  # noqa: N818 - the name is part of the contract
+    """What `AsyncResult.get()` raises for a failed run. Its one argument is the failure as a JSON object."""
+
+    def __init__(self, failure: Failure | dict[str, Any]) -> None:
+        self.failure = failure if isinstance(failure, Failure) else Failure.model_validate(failure)
+        super().__init__(self.failure.model_dump(mode="json", exclude_none=True))
+
+    def __str__(self) -> str:
+        return f"{self.failure.code}: {self.failure.message}"
+
+
+class RunConflict(Exception):  # noqa: N818
+    """The run id is taken by a run with a different request; that run is untouched."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} exists with a different request: use another id or idempotency key")
+
+
+class RunNotFound(LookupError):  # noqa: N818
+    """Neither Redis nor SQL knows the run."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} is not known: never submitted here, or its retention is over")

@@ -1,0 +1,1 @@
+"""The proofs: unit (nothing but Python), contract (one real part each), acceptance (whole processes)."""

@@ -1,0 +1,39 @@
+"""Waiting for something to become true, without guessing how long it takes.
+
+The only place in the tests that lets time pass.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+_TICK_S = 0.02
+
+
+def eventually(check: Callable[[], T], within: float = 10.0) -> T:
+    """Return the first truthy value of `check`; raise AssertionError after `within` seconds."""
+    end = time.monotonic() + within
+    pause = threading.Event()
+    while True:
+        value = check()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"still {value!r} after {within} s: {check}")
+        pause.wait(_TICK_S)
+
+
+async def eventually_async(check: Callable[[], Awaitable[T]], within: float = 10.0) -> T:
+    """Like `eventually`, for a check that is awaited."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + within
+    while True:
+        value = await check()
+        if value:
+            return value
+        if loop.time() > end:
+            raise AssertionError(f"still {value!r} after {within} s: {check}")
+        await asyncio.sleep(_TICK_S)

@@ -1,0 +1,237 @@
+"""What the runners need of the world, in the words of the domain. Adapters implement it; nothing here does anything."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from api_contracts.failure import Failure
+from api_contracts.runs import Event, EventData, RunQueued, Status
+from workers.core.chat.cards import ToolCard
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> float:
+        """Return seconds since 1970."""
+        ...
+
+    async def sleep_until(self, when: float) -> None:
+        """Return when `now() >= when`."""
+        ...
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - a state of the world, not a bug
+    """The store of runs cannot be reached now; the same call may succeed later."""
+
+
+class LeaseLost(Exception):  # noqa: N818
+    """The run belongs to a later epoch, or is over: stop, and touch nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The lease is ours under `epoch`; the journal ends at `seq`."""
+
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A live owner has the run."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is over; `announced` when its callbacks are out."""
+
+    status: Status
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No such run: never submitted, or its keys are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A due run that nobody holds, to be sent again by whoever got this. `signature` is the caller's, if known."""
+
+    run_id: str
+    signature: str | None
+
+
+class RunStore(Protocol):
+    """Journals and leases of all runs. Every call raises `StoreUnavailable` when the store cannot be reached."""
+
+    async def submit(
+        self, run_id: str, queued: RunQueued, blob: str | None
+    ) -> Literal["created", "exists", "conflict"]:
+        """Record a run once: the same digest again is `exists`, another digest `conflict`."""
+        ...
+
+    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Finished | Missing:
+        """Take the lease under the next epoch if no live owner has it; the first signature is kept."""
+        ...
+
+    async def append(
+        self,
+        run_id: str,
+        epoch: int,
+        base_seq: int,
+        events: Sequence[EventData],
+        *,
+        terminal: Status | None = None,
+    ) -> int:
+        """Append after `base_seq`; return the new last seq. Raise `LeaseLost` under a stale epoch, or after the end.
+
+        Safe to repeat with the same arguments: what already landed is not appended again.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[tuple[str, int]]) -> set[str]:
+        """Extend each (run id, epoch); return the run ids whose lease is lost."""
+        ...
+
+    async def release(self, run_id: str, epoch: int) -> None:
+        """Give the run up without ending it: the next message or sweep may take it at once."""
+        ...
+
+    async def announced(self, run_id: str) -> None:
+        """Note that the finished run's callbacks are out; nothing looks at the run again."""
+        ...
+
+    async def read(self, run_id: str, after: int = 0) -> list[Event]:
+        """Return the journal after seq `after`, in order."""
+        ...
+
+    async def blob(self, run_id: str, number: int) -> str | None:
+        """Return a spilled value."""
+        ...
+
+    async def put_blob(self, run_id: str, number: int, value: str) -> None:
+        """Spill a value that an event of this run will refer to."""
+        ...
+
+    async def signal(
+        self, run_id: str, kind: str, data: Mapping[str, Any], signal_id: str
+    ) -> Literal["sent", "finished", "missing"]:
+        """Append to the run's inbox, once per `signal_id`."""
+        ...
+
+    async def claim_due(self, limit: int) -> list[Claimed]:
+        """Return due runs without a live lease, each to one caller only; their next look moves into the future."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One entry of a run's inbox."""
+
+    id: str
+    type: str
+    data: Mapping[str, Any]
+
+
+class Inbox(Protocol):
+    """Signals as they come, for all runs of the process through one reader."""
+
+    def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
+        """Call `deliver` on the loop for each entry after id `after` (`"0"` for all); return the way to stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A finished run as SQL keeps it. `result` is the whole result object."""
+
+    run_id: str
+    kind: str
+    status: Status
+    epoch: int
+    tenant: str
+    labels: Mapping[str, str]
+    result: Mapping[str, Any]
+    queued_at: float
+    finished_at: float
+
+
+class Archive(Protocol):
+    """The terminal results, for as long as they must last."""
+
+    async def save(self, record: RunRecord) -> None:
+        """Write the record; a record of a later epoch is never overwritten by an earlier one. Idempotent."""
+        ...
+
+    async def load(self, run_id: str) -> RunRecord | None:
+        """Return the record, or None."""
+        ...
+
+
+class ProviderFailed(Exception):  # noqa: N818
+    """The provider did not answer as asked; `failure` is the contract's shape of why."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(f"{failure.code}: {failure.message}")
+
+
+class ChatModel(Protocol):
+    """The provider's chat endpoint, always streamed (WIRE 1.6)."""
+
+    def stream(
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the chunks of each network read as they come; raise `ProviderFailed`. Closing it closes the connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutcome:
+    """What a call in the worker came to: `content` for the model, `detail` for the operator when it failed."""
+
+    ok: bool
+    content: str
+    detail: str = ""
+
+
+class ToolBox(Protocol):
+    """The tools that are registered in this worker."""
+
+    def card(self, name: str) -> ToolCard | None:
+        """Return the tool's card, or None when it is not registered here."""
+        ...
+
+    async def run(self, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
+        """Run the tool; never raises for what the tool did. `key` is the same for each repeat of one call."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCall:
+    """A tool call to be sent to another service."""
+
+    run_id: str
+    call_id: str
+    task_id: str
+    token: str
+    task: str
+    queue: str
+    arguments: Mapping[str, Any]
+    timeout_s: float
+
+
+class Bell(Protocol):
+    """Whatever sends a Celery message does it through here."""
+
+    async def ring(self, run_id: str, signature: str | None, queued: RunQueued | None = None) -> None:
+        """Send the run's message (again)."""
+        ...
+
+    async def call(self, call: RemoteCall) -> None:
+        """Send a tool call, with its result linked back to the run."""
+        ...
