@@ -30,7 +30,7 @@ class Failure(BaseModel):
     retry_after_s: float | None = Field(default=None, ge=0)
 
 
-class RunFailed(Exception):  # noqa: N818 - the name is part of the contract
+class RunFailed(Exception):
     """What `AsyncResult.get()` raises for a failed run. Its one argument is the failure as a JSON object."""
 
     def __init__(self, failure: Failure | dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ class RunFailed(Exception):  # noqa: N818 - the name is part of the contract
         return f"{self.failure.code}: {self.failure.message}"
 
 
-class RunConflict(Exception):  # noqa: N818
+class RunConflict(Exception):
     """The run id is taken by a run with a different request; that run is untouched."""
 
     def __init__(self, run_id: str) -> None:
@@ -49,7 +49,7 @@ class RunConflict(Exception):  # noqa: N818
         super().__init__(f"run {run_id} exists with a different request: use another id or idempotency key")
 
 
-class RunNotFound(LookupError):  # noqa: N818
+class RunNotFound(LookupError):
     """Neither Redis nor SQL knows the run."""
 
     def __init__(self, run_id: str) -> None:

@@ -1,0 +1,79 @@
+"""The scripts that every writer shares, and their arguments. Sans-IO: callers run what this builds."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from api_contracts import keys
+from api_contracts.runs import RunQueued
+
+SPILL_BYTES = 64 * 1024
+"""Values over this size are stored beside the stream and referenced (design 2)."""
+
+REQUEST_BLOB = 0
+"""Number of the blob that holds a large request."""
+
+RESULT_BLOB = 1
+"""Number of the blob that holds a large result."""
+
+BLOBS = (REQUEST_BLOB, RESULT_BLOB)
+"""Every blob that a run can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """One EVALSHA: the script's text, its keys, its arguments."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+
+
+def load(package: str, name: str) -> str:
+    """Return the text of a script that is shipped in `package`."""
+    return resources.files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+
+
+SUBMIT = load("api_contracts.client", "submit")
+SIGNAL = load("api_contracts.client", "signal")
+
+
+def canonical(value: Mapping[str, Any]) -> str:
+    """Return the JSON by which requests are compared: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(request: Mapping[str, Any]) -> str:
+    """Return the request's digest: the first 32 hex digits of SHA-256 over its canonical JSON."""
+    return hashlib.sha256(canonical(request).encode()).hexdigest()[:32]
+
+
+def spill(queued: RunQueued) -> tuple[RunQueued, str | None]:
+    """Return the event to store, and the request as a blob when it is too large for an event."""
+    if queued.request is None:
+        return queued, None
+    text = canonical(queued.request)
+    if len(text.encode()) <= SPILL_BYTES:
+        return queued, None
+    return queued.model_copy(update={"request": None, "request_blob": REQUEST_BLOB}), text
+
+
+def submit_call(run_id: str, queued: RunQueued, blob: str | None, *, first_look_s: float, ttl_s: float) -> ScriptCall:
+    """Build the submit: reply `created`, `exists` or `conflict`."""
+    return ScriptCall(
+        SUBMIT,
+        (keys.events(run_id), keys.lease(run_id), keys.due(run_id[-1]), keys.blob(run_id, REQUEST_BLOB)),
+        (run_id, queued.digest, queued.to_json(), blob or "", int(first_look_s * 1000), int(ttl_s * 1000)),
+    )
+
+
+def signal_call(run_id: str, kind: str, data: Mapping[str, Any], signal_id: str, *, ttl_s: float) -> ScriptCall:
+    """Build a signal: reply `sent`, `finished` or `missing`."""
+    return ScriptCall(
+        SIGNAL,
+        (keys.lease(run_id), keys.inbox(run_id)),
+        (kind, json.dumps(data, separators=(",", ":"), ensure_ascii=False), signal_id, int(ttl_s * 1000)),
+    )

@@ -1,0 +1,16 @@
+"""The system's clock."""
+
+import asyncio
+import time
+
+
+class SystemClock:
+    """`Clock` on the machine's wall clock; waiting is monotonic from the moment it begins."""
+
+    def now(self) -> float:
+        """See the port."""
+        return time.time()
+
+    async def sleep_until(self, when: float) -> None:
+        """See the port."""
+        await asyncio.sleep(max(0.0, when - time.time()))

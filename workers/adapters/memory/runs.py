@@ -1,0 +1,167 @@
+"""`RunStore` and `Inbox` in memory, on the Clock port: what Redis does, in one process."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from api_contracts.keys import check_run_id
+from api_contracts.runs import Event, EventData, RunQueued, Status
+from workers.core.runs.timing import Timing
+from workers.ports import Claimed, Clock, Finished, Granted, Held, LeaseLost, Letter, Missing
+
+
+@dataclass(slots=True)
+class _Run:
+    digest: str
+    events: list[Event]
+    epoch: int = 0
+    owner: str = ""
+    until: float = 0.0
+    status: Status | None = None
+    announced: bool = False
+    signature: str | None = None
+    looks: int = 0
+    letters: list[Letter] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    blobs: dict[int, str] = field(default_factory=dict)
+    watchers: list[Callable[[Letter], None]] = field(default_factory=list)
+
+
+class MemoryRuns:
+    """Journals, leases and inboxes of one process."""
+
+    def __init__(self, clock: Clock, timing: Timing) -> None:
+        self._clock = clock
+        self._timing = timing
+        self._runs: dict[str, _Run] = {}
+        self._due: dict[str, float] = {}
+
+    async def submit(
+        self, run_id: str, queued: RunQueued, blob: str | None
+    ) -> Literal["created", "exists", "conflict"]:
+        """See the port."""
+        check_run_id(run_id)
+        if run := self._runs.get(run_id):
+            return "exists" if run.digest == queued.digest else "conflict"
+        run = self._runs[run_id] = _Run(queued.digest, [self._event(1, 0, queued)])
+        if blob is not None:
+            run.blobs[0] = blob
+        self._due[run_id] = self._clock.now() + self._timing.lost_message_s
+        return "created"
+
+    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Finished | Missing:
+        """See the port."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return Missing()
+        run.signature = run.signature or signature or None
+        if run.status:
+            return Finished(run.status, run.announced)
+        if run.until > self._clock.now():
+            return Held(run.owner)
+        run.epoch, run.owner, run.looks = run.epoch + 1, owner, 0
+        run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
+        return Granted(run.epoch, len(run.events))
+
+    async def append(
+        self, run_id: str, epoch: int, base_seq: int, events: Sequence[EventData], *, terminal: Status | None = None
+    ) -> int:
+        """See the port."""
+        run = self._runs.get(run_id)
+        if run is None or run.epoch != epoch or base_seq > len(run.events):
+            raise LeaseLost(run_id)
+        landed = len(run.events) - base_seq
+        if landed >= len(events):
+            return base_seq + len(events)
+        if run.status:
+            raise LeaseLost(run_id)
+        for event in events[landed:]:
+            run.events.append(self._event(len(run.events) + 1, epoch, event))
+        if terminal:
+            run.status, run.until = terminal, 0.0
+            self._due[run_id] = self._clock.now() + self._timing.lease_s
+        return len(run.events)
+
+    async def renew(self, leases: Sequence[tuple[str, int]]) -> set[str]:
+        """See the port."""
+        lost = set()
+        for run_id, epoch in leases:
+            run = self._runs.get(run_id)
+            if run is None or run.epoch != epoch or run.status:
+                lost.add(run_id)
+            else:
+                run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
+        return lost
+
+    async def release(self, run_id: str, epoch: int) -> None:
+        """See the port."""
+        run = self._runs.get(run_id)
+        if run and run.epoch == epoch and not run.status:
+            run.until, run.owner = 0.0, ""
+            self._due[run_id] = self._clock.now() + self._timing.lease_s
+
+    async def announced(self, run_id: str) -> None:
+        """See the port."""
+        run = self._runs.get(run_id)
+        if run and run.status:
+            run.announced = True
+            self._due.pop(run_id, None)
+
+    async def read(self, run_id: str, after: int = 0) -> list[Event]:
+        """See the port."""
+        run = self._runs.get(run_id)
+        return run.events[after:] if run else []
+
+    async def blob(self, run_id: str, number: int) -> str | None:
+        """See the port."""
+        run = self._runs.get(run_id)
+        return run.blobs.get(number) if run else None
+
+    async def put_blob(self, run_id: str, number: int, value: str) -> None:
+        """See the port."""
+        self._runs[run_id].blobs[number] = value
+
+    async def signal(
+        self, run_id: str, kind: str, data: Mapping[str, Any], signal_id: str
+    ) -> Literal["sent", "finished", "missing"]:
+        """See the port."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return "missing"
+        if run.status:
+            return "finished"
+        if signal_id and signal_id in run.seen:
+            return "sent"
+        run.seen.add(signal_id)
+        letter = Letter(f"{len(run.letters) + 1}-0", kind, dict(data))
+        run.letters.append(letter)
+        for deliver in list(run.watchers):
+            deliver(letter)
+        return "sent"
+
+    async def claim_due(self, limit: int) -> list[Claimed]:
+        """See the port."""
+        now = self._clock.now()
+        claimed = []
+        for run_id in [r for r, at in self._due.items() if at <= now][:limit]:
+            run = self._runs[run_id]
+            if run.until > now:
+                self._due[run_id] = run.until
+                continue
+            delay = min(self._timing.lost_message_s * 2 ** min(run.looks, 20), self._timing.longest_look_s)
+            run.looks += 1
+            self._due[run_id] = now + delay
+            claimed.append(Claimed(run_id, run.signature))
+        return claimed
+
+    def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
+        """See the port `Inbox`."""
+        run = self._runs[run_id]
+        for letter in run.letters[int(after.split("-")[0]) :]:
+            deliver(letter)
+        run.watchers.append(deliver)
+        return lambda: run.watchers.remove(deliver)
+
+    def _event(self, seq: int, epoch: int, data: EventData) -> Event:
+        plain = data.model_dump(mode="json", exclude_none=True)
+        return Event(seq=seq, type=data.TYPE, at=int(self._clock.now() * 1000), epoch=epoch, data=plain)

@@ -1,0 +1,21 @@
+-- Let one sweeper send a due run again. The next look moves away by a doubling delay, so that a long queue is not
+-- filled with repeats of what already waits in it.
+-- KEYS lease, due   ARGV run id, first delay (ms), longest delay (ms)
+local score = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not score then return {'gone'} end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if tonumber(score) > now then return {'later'} end
+local lease = redis.call('HMGET', KEYS[1], 'seq', 'until', 'looks', 'announced', 'signature')
+if not lease[1] or lease[4] then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return {'gone'}
+end
+if tonumber(lease[2]) > now then
+  redis.call('ZADD', KEYS[2], lease[2], ARGV[1])
+  return {'held'}
+end
+local looks = tonumber(lease[3] or '0')
+redis.call('HSET', KEYS[1], 'looks', looks + 1)
+redis.call('ZADD', KEYS[2], now + math.min(ARGV[2] * 2 ^ math.min(looks, 20), tonumber(ARGV[3])), ARGV[1])
+return {'claimed', lease[5] or ''}

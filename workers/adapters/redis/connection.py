@@ -1,0 +1,43 @@
+"""How we connect to Redis, and what its errors mean to us."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from workers.ports import StoreUnavailable
+
+TRANSIENT = (
+    exceptions.ConnectionError,  # includes BusyLoadingError
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,  # a replica after a failover
+    exceptions.OutOfMemoryError,
+    OSError,
+)
+
+COMMAND_TIMEOUT_S = 5.0
+"""A command that takes longer means an outage: every script here takes microseconds."""
+
+
+def connect(url: str, *, max_connections: int = 32, timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
+    """Return a client that fails at once when Redis is away: whoever calls knows whether and when to try again."""
+    return Redis.from_url(
+        url,
+        max_connections=max_connections,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=COMMAND_TIMEOUT_S,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Turn Redis being away into `StoreUnavailable`; foreign exceptions stop here."""
+    try:
+        yield
+    except TRANSIENT as exc:
+        raise StoreUnavailable(f"Redis: {type(exc).__name__}") from exc
