@@ -1,11 +1,12 @@
 """What the runners need of the world, in the words of the domain. Adapters implement it; nothing here does anything."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from api_contracts.failure import Failure
 from api_contracts.runs import Event, EventData, RunQueued, Status
+from workers.core.chat.acts import SendCall
 from workers.core.chat.cards import ToolCard
 
 
@@ -21,11 +22,11 @@ class Clock(Protocol):
         ...
 
 
-class StoreUnavailable(Exception):  # noqa: N818 - a state of the world, not a bug
+class StoreUnavailable(Exception):
     """The store of runs cannot be reached now; the same call may succeed later."""
 
 
-class LeaseLost(Exception):  # noqa: N818
+class LeaseLost(Exception):
     """The run belongs to a later epoch, or is over: stop, and touch nothing more."""
 
 
@@ -172,7 +173,7 @@ class Archive(Protocol):
         ...
 
 
-class ProviderFailed(Exception):  # noqa: N818
+class ProviderFailed(Exception):
     """The provider did not answer as asked; `failure` is the contract's shape of why."""
 
     def __init__(self, failure: Failure) -> None:
@@ -185,8 +186,8 @@ class ChatModel(Protocol):
 
     def stream(
         self, body: Mapping[str, Any], *, credential: str | None, request_id: str
-    ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield the chunks of each network read as they come; raise `ProviderFailed`. Closing it closes the connection."""
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """Yield the chunks of each network read; raise `ProviderFailed`. Closing it closes the connection."""
         ...
 
 
@@ -211,20 +212,6 @@ class ToolBox(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteCall:
-    """A tool call to be sent to another service."""
-
-    run_id: str
-    call_id: str
-    task_id: str
-    token: str
-    task: str
-    queue: str
-    arguments: Mapping[str, Any]
-    timeout_s: float
-
-
 class Bell(Protocol):
     """Whatever sends a Celery message does it through here."""
 
@@ -232,6 +219,6 @@ class Bell(Protocol):
         """Send the run's message (again)."""
         ...
 
-    async def call(self, call: RemoteCall) -> None:
+    async def call(self, call: SendCall) -> None:
         """Send a tool call, with its result linked back to the run."""
         ...

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""One folder per outside thing: each implements ports and keeps that thing's exceptions to itself."""

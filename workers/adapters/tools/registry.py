@@ -1,0 +1,131 @@
+"""`ToolBox` over the functions that `@tool` marked in the modules of `FW_TOOLS`."""
+
+import asyncio
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import structlog
+from docstring_parser import parse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from workers.adapters.tools.marks import MARK, CallContext, Mark
+from workers.core.chat.cards import ToolCard
+from workers.errors import Misconfigured
+from workers.ports import ToolOutcome
+
+_log = structlog.get_logger(__name__)
+
+_RAISED = "The tool failed."
+_MOST_BYTES = 64 * 1024
+"""A larger result is refused: the model's context is no place for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tool:
+    card: ToolCard
+    function: Callable[..., Any]
+    arguments: type[BaseModel]
+    context: str | None
+
+
+class Registry:
+    """The tools of this worker by name."""
+
+    def __init__(self, functions: Iterable[Callable[..., Any]] = ()) -> None:
+        self._tools: dict[str, _Tool] = {}
+        for function in functions:
+            self._add(function)
+
+    @classmethod
+    def load(cls, modules: str) -> "Registry":
+        """Import the comma-separated modules and take what is marked there; raise `Misconfigured`."""
+        found: list[Callable[..., Any]] = []
+        for name in filter(None, (part.strip() for part in modules.split(","))):
+            try:
+                module = importlib.import_module(name)
+            except Exception as exc:
+                raise Misconfigured(f"FW_TOOLS: cannot import {name!r}: {exc}") from exc
+            found += _marked(module)
+        try:
+            return cls(found)
+        except ValueError as exc:
+            raise Misconfigured(f"FW_TOOLS: {exc}") from exc
+
+    def card(self, name: str) -> ToolCard | None:
+        """See the port."""
+        found = self._tools.get(name)
+        return found.card if found else None
+
+    async def run(self, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
+        """See the port. A sync function runs in a thread: it cannot be stopped, only no longer waited for."""
+        found = self._tools[name]
+        try:
+            checked = found.arguments.model_validate(dict(arguments))
+        except ValidationError as exc:
+            return ToolOutcome(ok=False, content=_refusal(exc), detail="the arguments do not fit the schema")
+        given = {field: getattr(checked, field) for field in found.arguments.model_fields}
+        if found.context:
+            given[found.context] = CallContext(key)
+        try:
+            if inspect.iscoroutinefunction(found.function):
+                value = await found.function(**given)
+            else:
+                value = await asyncio.to_thread(found.function, **given)
+        except Exception as exc:  # noqa: BLE001 - a tool may raise anything; the run goes on
+            _log.warning("tool.raised", tool=name, error=type(exc).__name__)
+            return ToolOutcome(ok=False, content=_RAISED, detail=f"{type(exc).__name__}: {exc}"[:2000])
+        return _outcome(value)
+
+    def _add(self, function: Callable[..., Any]) -> None:
+        mark: Mark = getattr(function, MARK)
+        if mark.name in self._tools:
+            raise ValueError(f"two tools are named {mark.name!r}")
+        arguments, context = _arguments_of(function)
+        doc = parse(inspect.getdoc(function) or "")
+        schema = arguments.model_json_schema()
+        schema.pop("title", None)
+        card = ToolCard(mark.name, doc.description or "", schema, mark.effect, mark.timeout_s)
+        self._tools[mark.name] = _Tool(card, function, arguments, context)
+
+
+def _marked(module: ModuleType) -> list[Callable[..., Any]]:
+    return [value for value in vars(module).values() if hasattr(value, MARK) and value.__module__ == module.__name__]
+
+
+def _arguments_of(function: Callable[..., Any]) -> tuple[type[BaseModel], str | None]:
+    """Return a model of the function's parameters, and the name of the one that takes the context."""
+    described = {p.arg_name: p.description for p in parse(inspect.getdoc(function) or "").params}
+    fields: dict[str, Any] = {}
+    context = None
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if parameter.annotation is CallContext:
+            context = name
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise ValueError(f"tool {function.__name__!r}: parameter {name!r} must have a name of its own")
+        if parameter.annotation is parameter.empty:
+            raise ValueError(f"tool {function.__name__!r}: parameter {name!r} has no type")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (parameter.annotation, Field(default, description=described.get(name)))
+    return create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields), context
+
+
+def _outcome(value: Any) -> ToolOutcome:
+    try:
+        content = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        return ToolOutcome(ok=False, content=_RAISED, detail=f"its result is not JSON: {exc}"[:2000])
+    size = len(content.encode("utf-8", "surrogatepass"))
+    if size > _MOST_BYTES:
+        return ToolOutcome(ok=False, content="The tool's result is too large.", detail=f"{size} bytes")
+    return ToolOutcome(ok=True, content=content)
+
+
+def _refusal(exc: ValidationError) -> str:
+    faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()[:8])
+    return f"The arguments were refused: {faults}. Call the tool again with arguments that fit its schema."

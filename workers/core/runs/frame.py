@@ -1,0 +1,102 @@
+"""The frame that all kinds of work share: facts go in, actions come out, state is a fold over the journal.
+
+A machine never reads a clock, never waits, never fails because the world does. Whoever has read one has read all:
+`fold` takes what the journal says, `receive` takes what happened and returns what to do about it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from api_contracts.failure import Failure
+from api_contracts.runs import EventData, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The lease is ours and the journal is folded. The first fact of every life of a run."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalArrived:
+    """An entry of the inbox."""
+
+    id: str
+    type: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """The machine's `deadline` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The process is going to stop: hand the run over at the next good moment, at the latest at `force_at`."""
+
+    force_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Append this event. Emits that stand together are one append; what follows them waits for it."""
+
+    event: EventData
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run is over: archive, then append the terminal event, then tell Celery."""
+
+    status: Status
+    result: Mapping[str, Any]
+    failure: Failure | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the run to another worker: stop what runs, let go of the lease, ring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something that only an adapter can do; each kind of work has its own."""
+
+
+Action = Emit | Finish | Release | Effect
+
+
+class Machine(Protocol):
+    """The pure half of a run."""
+
+    @property
+    def cursor(self) -> str:
+        """The inbox id up to which signals are in the journal (`"0"`: none yet)."""
+        ...
+
+    @property
+    def deadline(self) -> float | None:
+        """When to send `Woke`, in seconds since 1970."""
+        ...
+
+    def fold(self, event: EventData, at: float) -> None:
+        """Take one event of the journal, written at `at` (seconds since 1970)."""
+        ...
+
+    def receive(self, fact: object, now: float) -> list[Action]:
+        """Decide. Every emitted event is already folded when this returns."""
+        ...
+
+
+def later_id(one: str, other: str) -> str:
+    """Return the later of two stream ids (`"0"` is before all)."""
+    return max(one, other, key=_order)
+
+
+def _order(stream_id: str) -> tuple[int, int]:
+    left, _, right = stream_id.partition("-")
+    return int(left), int(right or 0)

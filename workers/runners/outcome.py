@@ -1,0 +1,34 @@
+"""What running a message came to. Values; whoever speaks Celery translates them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api_contracts.failure import Failure
+from api_contracts.runs import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run is over and stored; its callbacks are to be called. `result` is the whole result object."""
+
+    status: Status
+    result: Mapping[str, Any]
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Nothing to do for this message: a duplicate, a conflict, or the run went elsewhere."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The store of runs cannot be reached: the message must come again."""
+
+    reason: str
+
+
+Outcome = Ended | Dropped | Unreachable

@@ -1,0 +1,137 @@
+"""Every setting of the service, read once from the environment, frozen. The provider's names have their own prefix."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from workers.errors import Misconfigured
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Leases, sweeps and retention. Defaults are the design's (design 2); a demo shortens them openly."""
+
+    lease_s: float = 10.0
+    """A lease is good for this long after its last renewal."""
+    renew_s: float = 3.0
+    """Each process renews all its leases this often."""
+    sweep_s: float = 5.0
+    """Each process looks for due runs this often, with jitter."""
+    lost_message_s: float = 30.0
+    """A queued run that nobody took is sent again after this long, then after twice as long, and so on."""
+    longest_look_s: float = 600.0
+    """The longest pause between two such repeats."""
+    live_ttl_s: float = 30 * DAY_S
+    """Keys of a run that has not ended live this long after the last sign of life."""
+    retention_s: float = 1 * DAY_S
+    """Keys of a finished and announced run live this long; SQL keeps the result longer."""
+
+
+class Settings(BaseSettings):
+    """Settings of a worker process. Each field says its variable: `FW_` and its name, or the provider's own."""
+
+    model_config = SettingsConfigDict(env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    redis_url: str
+    """Redis of the journals and of Celery's results, `redis://` or `rediss://`."""
+    broker_url: str = ""
+    """Celery's broker; default: the same Redis."""
+    database_url: str = ""
+    """SQL of the finished runs, `sqlite:///path` or `postgresql://`; default: SQLite in the state folder."""
+    tools: str = ""
+    """Modules to import for their tools, separated by commas."""
+    credentials: dict[str, SecretStr] = Field(default_factory=dict)
+    """Named provider keys as a JSON object; a request names one by `credential`."""
+    concurrency: int = Field(default=200, ge=1, le=10_000)
+    """Runs that one process drives at the same time."""
+    lease_s: float = Field(default=10.0, ge=0.5, le=300)
+    """A lease is good for this long; a killed worker's runs wait that long for another."""
+    renew_s: float = Field(default=0.0, ge=0)
+    """How often leases are renewed; default: 0.3 of the lease."""
+    sweep_s: float = Field(default=5.0, ge=0.1, le=300)
+    """How often each process looks for runs that nobody holds."""
+    lost_message_s: float = Field(default=30.0, ge=1)
+    """A queued run that nobody took is sent again after this long."""
+    drain_s: float = Field(default=25.0, ge=0)
+    """On SIGTERM, the time in which runs hand over or finish."""
+    live_ttl_s: float = Field(default=30 * DAY_S, ge=60)
+    """Redis keys of a run that has not ended live this long after the last sign of life."""
+    retention_s: float = Field(default=DAY_S, ge=1)
+    """Redis keys of a finished run live this long."""
+    state_dir: Path | None = None
+    """Folder of the embedded parts and of the default SQLite file."""
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """Least severe event that is logged."""
+
+    api_key: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("FIREWORKS_API_KEY", "api_key"))
+    """`FIREWORKS_API_KEY`: the key for requests that name no credential."""
+    base_url: str = Field(
+        default="https://api.fireworks.ai/inference/v1",
+        validation_alias=AliasChoices("FIREWORKS_BASE_URL", "base_url"),
+    )
+    """`FIREWORKS_BASE_URL`: the inference plane (WIRE 0.3)."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: str) -> str:
+        if not url.startswith(("redis://", "rediss://")):
+            raise ValueError("must begin with redis:// or rediss://")
+        return url
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Settings":
+        if self.renew_s >= self.lease_s:
+            raise ValueError("FW_RENEW_S must be shorter than FW_LEASE_S")
+        return self
+
+    @property
+    def broker(self) -> str:
+        """Return the broker's URL."""
+        return self.broker_url or self.redis_url
+
+    @property
+    def database(self) -> str:
+        """Return the SQL URL."""
+        return self.database_url or f"sqlite:///{self.folder / 'runs.sqlite3'}"
+
+    @property
+    def folder(self) -> Path:
+        """Return the state folder: `FW_STATE_DIR`, else the user's."""
+        if self.state_dir:
+            return self.state_dir
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return Path(base) / "fireworks-workers"
+
+    @property
+    def timing(self) -> Timing:
+        """Return the kernel's timing."""
+        return Timing(
+            lease_s=self.lease_s,
+            renew_s=self.renew_s or 0.3 * self.lease_s,
+            sweep_s=self.sweep_s,
+            lost_message_s=self.lost_message_s,
+            live_ttl_s=self.live_ttl_s,
+            retention_s=self.retention_s,
+        )
+
+
+def read_settings(**given: Any) -> Settings:
+    """Read the environment; raise `Misconfigured` with one line per fault."""
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        faults = [f"{_variable(error['loc'])}: {error['msg'].removeprefix('Value error, ')}" for error in exc.errors()]
+        raise Misconfigured("\n".join(faults)) from None
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    if not loc:
+        return "settings"
+    name = str(loc[0])
+    return name if name.isupper() else f"FW_{name.upper()}"
