@@ -352,6 +352,6 @@ class BatchJoined(EventData):
 
 
 CHAT_EVENTS: tuple[type[EventData], ...] = (
-    ChatRequested, ChatDelta, ChatReasoning, ChatReplaced, ChatMessage, ChatUsage, BatchStarted, CallReserved, CallStarted,
-    CallResult, CallFailed, CallCancelled, CallTimedOut, CallOutcomeUnknown, CallLateResult, BatchJoined,
+    ChatRequested, ChatDelta, ChatReasoning, ChatReplaced, ChatMessage, ChatUsage, BatchStarted, CallReserved,
+    CallStarted, CallResult, CallFailed, CallCancelled, CallTimedOut, CallOutcomeUnknown, CallLateResult, BatchJoined,
 )  # fmt: skip

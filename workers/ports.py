@@ -215,10 +215,10 @@ class ToolBox(Protocol):
 class Bell(Protocol):
     """Whatever sends a Celery message does it through here."""
 
-    async def ring(self, run_id: str, signature: str | None, queued: RunQueued | None = None) -> None:
-        """Send the run's message (again)."""
+    async def ring(self, run_id: str, signature: str | None, queued: RunQueued) -> None:
+        """Send the run's message: from the caller's stored signature, or a plain one. Raise `StoreUnavailable`."""
         ...
 
     async def call(self, call: SendCall) -> None:
-        """Send a tool call, with its result linked back to the run."""
+        """Send a tool call, with its result linked back to the run. Raise `StoreUnavailable`."""
         ...

@@ -53,10 +53,17 @@ class Driver:
     """Drives one run under one lease."""
 
     def __init__(
-        self, run_id: str, queued: RunQueued, machine: Machine, performer: Performer, services: DriverServices
+        self,
+        run_id: str,
+        queued: RunQueued,
+        signature: str,
+        machine: Machine,
+        performer: Performer,
+        services: DriverServices,
     ) -> None:
         self.run_id = run_id
         self._queued = queued
+        self._signature = signature
         self._machine = machine
         self._performer = performer
         self._services = services
@@ -166,7 +173,7 @@ class Driver:
     async def _release(self) -> None:
         await self._performer.close()
         await self._until_done(lambda: self._services.store.release(self.run_id, self._epoch))
-        await self._services.bell.ring(self.run_id, None, self._queued)
+        await self._services.bell.ring(self.run_id, self._signature, self._queued)
         self._outcome = Dropped("handed over")
 
     async def _until_done(self, act: Callable[[], Awaitable[None]]) -> None:

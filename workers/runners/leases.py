@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import structlog
 
-from workers.settings import Timing
 from workers.ports import Clock, RunStore, StoreUnavailable
+from workers.settings import Timing
 
 _log = structlog.get_logger(__name__)
 

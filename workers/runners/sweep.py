@@ -1,0 +1,48 @@
+"""Looking for runs that nobody holds, and ringing for them. Every worker process does it; none is needed."""
+
+from collections.abc import Callable
+
+import structlog
+
+from api_contracts.runs import RunQueued
+from api_contracts.vocabulary import typed
+from workers.ports import Bell, Claimed, Clock, RunStore, StoreUnavailable
+
+_log = structlog.get_logger(__name__)
+
+_MOST_AT_ONCE = 500
+
+
+class Sweeper:
+    """Sends the messages of due runs again, each claimed by one sweeper."""
+
+    def __init__(self, store: RunStore, bell: Bell, clock: Clock, every_s: float, chance: Callable[[], float]) -> None:
+        self._store = store
+        self._bell = bell
+        self._clock = clock
+        self._every_s = every_s
+        self._chance = chance
+
+    async def keep(self) -> None:
+        """Sweep for ever, with a fifth of jitter so that the processes spread."""
+        while True:
+            pause = self._every_s * (0.8 + 0.4 * self._chance())
+            await self._clock.sleep_until(self._clock.now() + pause)
+            try:
+                await self.sweep()
+            except StoreUnavailable as exc:
+                _log.warning("sweep.waiting", error=str(exc))
+
+    async def sweep(self) -> int:
+        """Sweep once; return how many messages were sent."""
+        claimed = await self._store.claim_due(_MOST_AT_ONCE)
+        for run in claimed:
+            await self._ring(run)
+        return len(claimed)
+
+    async def _ring(self, run: Claimed) -> None:
+        events = await self._store.read(run.run_id) if run.signature is None else []
+        queued = typed(events[0]) if events else RunQueued(kind="chat", digest="")
+        if isinstance(queued, RunQueued):
+            _log.info("sweep.rang", run_id=run.run_id)
+            await self._bell.ring(run.run_id, run.signature, queued)
