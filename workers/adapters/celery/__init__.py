@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""What we say to Celery: messages out (`bell`), results with their failures (`backend`)."""

@@ -1,0 +1,46 @@
+"""The Celery message of a submission. The app has no result backend: an AsyncResult each would subscribe."""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+
+from api_contracts.client.submission import Submission
+
+_log = logging.getLogger(__name__)
+
+_RETRY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 0.5}
+
+
+class Publisher:
+    """Sends messages of recorded runs. Safe to use from several threads."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = Celery("fireworks-client", broker=broker_url, backend="disabled", set_as_current=False)
+        self._app.conf.update(
+            task_serializer="json", accept_content=["json"], broker_transport_options={"socket_connect_timeout": 5}
+        )
+
+    def publish(self, submission: Submission, options: dict[str, Any]) -> bool:
+        """Send; return False when the broker is away. The run is recorded, so a worker's sweep sends it then."""
+        try:
+            self._app.send_task(
+                submission.task,
+                kwargs={"request": {"stored": submission.digest}},
+                task_id=submission.run_id,
+                queue=submission.queue,
+                argsrepr="()",
+                kwargsrepr="(in the journal)",
+                retry=True,
+                retry_policy=_RETRY,
+                **options,
+            )
+        except (OperationalError, KombuError, OSError) as exc:
+            _log.warning("run %s is recorded but not announced: the broker is away (%s)", submission.run_id, exc)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._app.close()

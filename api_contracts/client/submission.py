@@ -1,0 +1,88 @@
+"""What both faces of the client do between the caller and the wire. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from api_contracts import keys
+from api_contracts.chat import ChatRequest, ChatResult
+from api_contracts.client.scripts import ScriptCall, digest_of, spill, submit_call
+from api_contracts.client.settings import ClientSettings
+from api_contracts.names import TASK_OF, Kind, queue_of
+from api_contracts.runs import Event, Request, RunQueued
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked request on its way: the script that records it, the message that rings for it."""
+
+    run_id: str
+    script: ScriptCall
+    task: str
+    queue: str
+    digest: str
+
+
+def chat_request(given: ChatRequest | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> ChatRequest:
+    """Return the checked request from an object, a mapping or fields; raise pydantic's ValidationError."""
+    if isinstance(given, ChatRequest):
+        return ChatRequest.model_validate({**given.model_dump(exclude_unset=True), **fields}) if fields else given
+    return ChatRequest.model_validate({**(given or {}), **fields})
+
+
+def submission(kind: Kind, request: Request, run_id: str | None, settings: ClientSettings) -> Submission:
+    """Build a submission. Raises BadRunId; a given `run_id` and an idempotency key exclude each other."""
+    if run_id is not None and request.idempotency_key is not None:
+        raise ValueError("give a run_id or an idempotency_key, not both: the key makes the id")
+    tenant = request.tenant if "tenant" in request.model_fields_set else settings.tenant
+    if run_id is None:
+        key = request.idempotency_key
+        run_id = keys.derived_run_id(tenant, key) if key is not None else keys.new_run_id()
+    keys.check_run_id(run_id)
+    # What the caller left out stays out, so that a newer default does not make an old request a different one.
+    plain = request.model_dump(mode="json", exclude_unset=True, exclude_none=True) | {"tenant": tenant}
+    queued, blob = spill(
+        RunQueued(
+            kind=kind, digest=digest_of(plain), writer=_writer(), tenant=tenant, labels=request.labels,
+            lane=request.lane, request=plain,
+        )
+    )  # fmt: skip
+    script = submit_call(run_id, queued, blob, first_look_s=settings.lost_message_s, ttl_s=settings.live_ttl_s)
+    return Submission(run_id, script, TASK_OF[kind], queue_of(kind, request.lane), queued.digest)
+
+
+class Cursor:
+    """Where a follower stands in a journal. Feed it replies of XREAD; it gives each event once, in order."""
+
+    def __init__(self, run_id: str, after: int) -> None:
+        self.key = keys.events(keys.check_run_id(run_id))
+        self.seq = after
+        self.ended = False
+
+    @property
+    def position(self) -> dict[Any, Any]:
+        """Return XREAD's streams argument."""
+        return {self.key: f"{self.seq}-0"}
+
+    def take(self, reply: Any) -> list[Event]:
+        """Return the new events of a reply."""
+        events = [Event.from_fields(fields) for _, entries in reply or () for _, fields in entries]
+        fresh = [event for event in events if event.seq > self.seq]
+        if fresh:
+            self.seq, self.ended = fresh[-1].seq, fresh[-1].terminal
+        return fresh
+
+
+def result_in(event: Event) -> tuple[ChatResult | None, int | None]:
+    """Return the result that a terminal event carries, or the number of the blob that holds it."""
+    if (number := event.data.get("result_blob")) is not None:
+        return None, int(number)
+    return ChatResult.model_validate(event.data["result"]), None
+
+
+def _writer() -> str:
+    try:
+        return f"client {version('fireworks-workers')}"
+    except PackageNotFoundError:
+        return "client"

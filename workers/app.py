@@ -1,0 +1,88 @@
+"""The Celery app: queues, routes, and every setting with its reason. Reads the environment when first configured."""
+
+import sys
+from typing import Any
+
+from celery import Celery, signals
+from kombu import Queue
+
+from api_contracts import names
+from workers import telemetry, transport
+from workers.adapters.celery import backend
+from workers.errors import Misconfigured
+from workers.settings import Settings, read_settings
+
+transport.install()
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Return Celery's settings."""
+    backend_class = f"{backend.RunBackend.__module__}:{backend.RunBackend.__qualname__}"
+    return {
+        "broker_url": settings.broker,
+        "result_backend": f"{backend_class}+{settings.redis_url}",
+        # One backend for all threads: a connection per thread cost 500 clients for 500 tasks.
+        "result_backend_thread_safe": True,
+        "result_expires": int(settings.retention_s),
+        # JSON only: pickle would let whoever reaches the broker run code.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "worker_pool": "workers.pool:TaskPool",
+        "worker_concurrency": settings.concurrency,
+        # A worker takes no more messages than it can start now (RUN-22).
+        "worker_disable_prefetch": True,
+        "worker_prefetch_multiplier": 1,
+        # The pool accepts, and so acknowledges, when the run is recorded and leased.
+        "task_acks_late": False,
+        # Nothing in flight holds an unacknowledged message, so a lost connection has nothing to cancel.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": _transport_options(),
+        "result_backend_transport_options": _transport_options(),
+        "redis_socket_keepalive": True,
+        "redis_retry_on_timeout": True,
+        "redis_backend_health_check_interval": 25,
+        "task_queues": [
+            Queue(names.CHAT_QUEUE),
+            Queue(names.queue_of("chat", "background")),
+            Queue(names.CONTROL_QUEUE),
+        ],
+        "task_default_queue": names.CONTROL_QUEUE,
+        "task_routes": {names.CHAT: {"queue": names.CHAT_QUEUE}},
+        "worker_send_task_events": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+        "fw_drain_s": settings.drain_s,
+    }
+
+
+def _transport_options() -> dict[str, Any]:
+    # A half-open connection is noticed by the health check; a visibility timeout means nothing to early acks.
+    return {"socket_keepalive": True, "health_check_interval": 25}
+
+
+def _from_environment() -> dict[str, Any]:
+    try:
+        return configuration(read_settings())
+    except Misconfigured as exc:
+        sys.exit(f"fireworks-workers cannot start:\n{exc}")
+
+
+def make_app() -> Celery:
+    """Return an app that reads the environment when it is first used."""
+    made = Celery("fireworks-workers", set_as_current=True, include=["workers.tasks.chat", "workers.tasks.control"])
+    made.add_defaults(_from_environment)
+    return made
+
+
+app = make_app()
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]  # celery is not typed
+def _set_up_logging(loglevel: int | str | None = None, **_: Any) -> None:
+    telemetry.configure(read_settings().log_level)

@@ -1,0 +1,166 @@
+"""The process's one set of services, on the pool's one loop; and the translation of outcomes into Celery's words.
+
+`held` is the one sanctioned holder of process state: Celery gives a task no other way to reach its process.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Final, assert_never
+
+import structlog
+from celery import Celery
+from celery.exceptions import Ignore, Reject
+
+from api_contracts.failure import RunFailed
+from api_contracts.keys import BadRunId, check_run_id
+from api_contracts.names import Kind
+from workers.adapters.sql.migrate import migrate
+from workers.app import app
+from workers.bootstrap import Services, worker
+from workers.pool import Job, LoopTask, current_job, hooks_of
+from workers.ports import StoreUnavailable
+from workers.runners.outcome import Dropped, Ended, Outcome, Unreachable
+from workers.runners.reception import Message
+from workers.settings import Settings, read_settings
+
+_log = structlog.get_logger(__name__)
+
+_UNREACHABLE_PAUSE_S: Final = 1.0
+"""Before a message goes back to a broker that lives while the store does not: no spinning."""
+
+_HAND_OVER_SHARE: Final = 0.6
+"""Share of the drain in which runs may reach a good moment to hand over; the rest is for handing over."""
+
+
+class Runtime:
+    """Starts and stops the services with the pool."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._stack = AsyncExitStack()
+        self._services: Services | None = None
+        self._settings: Settings | None = None
+        self._loops: list[asyncio.Task[None]] = []
+
+    @property
+    def services(self) -> Services:
+        """Return the running services."""
+        if self._services is None:
+            raise RuntimeError("the services are not running: this task needs a worker of ours")
+        return self._services
+
+    async def start(self) -> None:
+        """Build the services and begin to renew and to sweep."""
+        self._settings = read_settings()
+        if self._settings.database.startswith("sqlite"):
+            # The default must work without a deploy step; a shared database is migrated by a job of its own.
+            await asyncio.to_thread(migrate, self._settings.database)
+        self._services = services = await self._stack.enter_async_context(worker(self._settings, self._app))
+        self._loops = [
+            asyncio.create_task(services.keeper.keep(), name="lease-keeper"),
+            asyncio.create_task(services.sweeper.keep(), name="sweeper"),
+        ]
+
+    async def drain(self) -> None:
+        """Ask the runs to hand over."""
+        if self._services and self._settings:
+            now = self._services.clock.now()
+            _log.info("worker.draining", runs=len(self._services.reception))
+            self._services.reception.drain(now + _HAND_OVER_SHARE * self._settings.drain_s)
+
+    async def stop(self) -> None:
+        """Take the services apart."""
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._stack.aclose()
+
+
+held: Final = Runtime(app)
+hooks_of(app).on_start.append(held.start)
+hooks_of(app).on_drain.append(held.drain)
+hooks_of(app).on_stop.append(held.stop)
+
+
+class RunTask(LoopTask):
+    """A doorbell: its body is served by the reception; its outcome becomes the task's state."""
+
+    abstract = True
+    accept_late = True
+    throws = (RunFailed,)  # expected: logged without a stack trace
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run in the job's thread: serve on the loop, then settle here, where the result backend may block."""
+        outcome: Outcome = super().__call__(*args, **kwargs)
+        match outcome:
+            case Ended():
+                return self._ended(outcome)
+            case Dropped(reason):
+                _log.info("run.dropped", run_id=self.request.id, reason=reason)
+                raise Ignore(reason)
+            case Unreachable(reason):
+                raise Reject(reason, requeue=True)
+            case _:
+                assert_never(outcome)
+
+    def _ended(self, ended: Ended) -> Mapping[str, Any]:
+        if ended.status == "completed":
+            return ended.result
+        if ended.status == "cancelled":
+            self.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request, store_result=True)
+            self.send_event("task-revoked", terminated=True, signum=None, expired=False)
+            raise Ignore("cancelled")
+        if ended.failure is None:
+            raise RuntimeError("a failed run has a failure")
+        raise RunFailed(ended.failure)
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Keep the stack trace out of Flower's event; the result backend has done the same."""
+        if isinstance(exc, RunFailed) and einfo is not None:
+            einfo.traceback = ""
+
+    async def serve(self, kind: Kind, request: Any) -> Outcome:
+        """Serve this message. Called on the loop by the task's body."""
+        job = current_job()
+        if job is None:
+            raise RuntimeError("a run needs the pool workers.pool:TaskPool")
+        services = held.services
+        outcome = await services.reception.serve(self._message(kind, request), job.accept_async)
+        if isinstance(outcome, Ended):
+            self._announce_after(job, services)
+        elif isinstance(outcome, Unreachable):
+            await services.clock.sleep_until(services.clock.now() + _UNREACHABLE_PAUSE_S)
+        return outcome
+
+    def _message(self, kind: Kind, request: Any) -> Message:
+        try:
+            run_id = check_run_id(self.request.id)
+        except BadRunId as exc:
+            raise RunFailed(
+                {"code": "bad_run_id", "category": "bad_request", "message": str(exc), "at_fault": "caller"}
+            ) from None
+        called = self.request
+
+        def signature(digest: str) -> str:
+            stored = self.signature_from_request(called, args=(), kwargs={"request": {"stored": digest}})
+            return json.dumps(stored)
+
+        return Message(run_id, kind, request, signature)
+
+    def _announce_after(self, job: Job, services: Services) -> None:
+        run_id, loop = str(self.request.id), asyncio.get_running_loop()
+
+        def announce(_: Any = None) -> None:
+            asyncio.run_coroutine_threadsafe(_announced(services, run_id), loop)
+
+        job.on_outcome(announce)
+
+
+async def _announced(services: Services, run_id: str) -> None:
+    try:
+        await services.store.announced(run_id)
+    except StoreUnavailable as exc:
+        # A sweeper will ring for the run, and the callbacks go out once more: at least once.
+        _log.warning("run.not_announced", run_id=run_id, error=str(exc))
