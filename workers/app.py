@@ -4,7 +4,6 @@ import sys
 from typing import Any
 
 from celery import Celery, signals
-from kombu import Queue
 
 from api_contracts import names
 from workers import telemetry, transport
@@ -46,11 +45,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "redis_socket_keepalive": True,
         "redis_retry_on_timeout": True,
         "redis_backend_health_check_interval": 25,
-        "task_queues": [
-            Queue(names.CHAT_QUEUE),
-            Queue(names.queue_of("chat", "background")),
-            Queue(names.CONTROL_QUEUE),
-        ],
+        # Every queue has an exchange of its own name, on both sides; a queue that `-Q` names is made that way.
         "task_default_queue": names.CONTROL_QUEUE,
         "task_routes": {names.CHAT: {"queue": names.CHAT_QUEUE}},
         "worker_send_task_events": True,

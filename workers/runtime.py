@@ -90,6 +90,7 @@ class RunTask(LoopTask):
     abstract = True
     accept_late = True
     throws = (RunFailed,)  # expected: logged without a stack trace
+    resultrepr_maxsize = 1  # logs, events and Flower never carry content
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run in the job's thread: serve on the loop, then settle here, where the result backend may block."""
