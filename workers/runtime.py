@@ -14,8 +14,9 @@ from celery import Celery
 from celery.exceptions import Ignore, Reject
 
 from api_contracts.failure import RunFailed
-from api_contracts.keys import BadRunId, check_run_id
+from api_contracts.keys import RUN_ID, BadRunId, check_run_id
 from api_contracts.names import Kind
+from workers import control
 from workers.adapters.sql.migrate import migrate
 from workers.app import app
 from workers.bootstrap import Services, worker
@@ -62,6 +63,20 @@ class Runtime:
             asyncio.create_task(services.keeper.keep(), name="lease-keeper"),
             asyncio.create_task(services.sweeper.keep(), name="sweeper"),
         ]
+
+        control.install(self._cancel)
+
+    def _cancel(self, ids: list[str]) -> set[str]:
+        """Turn a revoke into cancel signals; return the ids that are runs. Called in a thread of its own."""
+        loop = self._loops[0].get_loop()
+        return asyncio.run_coroutine_threadsafe(self._signal_cancel(ids), loop).result()
+
+    async def _signal_cancel(self, ids: list[str]) -> set[str]:
+        runs = [run_id for run_id in ids if RUN_ID.fullmatch(run_id)]
+        signal = self.services.store.signal
+        # Every worker hears a revoke; the signal's id makes them one.
+        replies = await asyncio.gather(*(signal(run_id, "cancel", {"reason": "revoked"}, "revoke") for run_id in runs))
+        return {run_id for run_id, reply in zip(runs, replies, strict=True) if reply != "missing"}
 
     async def drain(self) -> None:
         """Ask the runs to hand over."""

@@ -66,6 +66,15 @@ class Client:
             if not cursor.ended and time.monotonic() > end:
                 raise TimeoutError(f"run {run_id} has not ended after {timeout_s} s")
 
+    def events(self, run_id: str, after: int = 0) -> list[Event]:
+        """Return the journal after seq `after` as it stands; empty when there is none."""
+        entries = self._redis.xrange(keys.events(keys.check_run_id(run_id)), min=f"({after}-0")
+        return [Event.from_fields(fields or {}) for _, fields in entries or ()]
+
+    def known(self, run_id: str) -> bool:
+        """Return whether Redis has the run's journal."""
+        return bool(self._redis.exists(keys.events(keys.check_run_id(run_id))))
+
     def result(self, run_id: str, *, timeout_s: float | None = None) -> ChatResult:
         """Return the run's result; wait for its end up to `timeout_s` (None: as long as it takes).
 

@@ -56,6 +56,11 @@ class Registry:
         except ValueError as exc:
             raise Misconfigured(f"FW_TOOLS: {exc}") from exc
 
+    @property
+    def names(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(self._tools)
+
     def card(self, name: str) -> ToolCard | None:
         """See the port."""
         found = self._tools.get(name)

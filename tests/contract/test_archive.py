@@ -1,0 +1,159 @@
+"""What every archive of finished runs promises, held against each implementation of the port."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from api_contracts.keys import new_run_id
+from workers.adapters.memory.archive import MemoryArchive
+from workers.adapters.sql.archive import SqlArchive
+from workers.adapters.sql.migrate import migrate
+from workers.ports import Archive, RunRecord
+
+POSTGRES = os.environ.get("FW_TEST_POSTGRES_URL")
+
+
+@pytest.fixture(params=["memory", "sqlite", *(["postgresql"] if POSTGRES else [])])
+async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
+    """An archive that may hold other runs already: each test makes run ids of its own."""
+    if request.param == "memory":
+        yield MemoryArchive()
+        return
+    url = f"sqlite:///{tmp_path}/runs.db" if request.param == "sqlite" else str(POSTGRES)
+    migrate(url)
+    kept = SqlArchive(url)
+    yield kept
+    await kept.close()
+
+
+def finished(**changes: Any) -> RunRecord:
+    record = RunRecord(
+        run_id=new_run_id(),
+        kind="chat",
+        status="completed",
+        epoch=3,
+        tenant="acme",
+        labels={"team": "search"},
+        result={"message": {"role": "assistant", "content": "hi"}, "rounds": 1},
+        queued_at=1_700_000_000.125,
+        finished_at=1_700_000_001.000_001,
+    )
+    return replace(record, **changes)
+
+
+@pytest.mark.requirement("RUN-08")
+async def test_a_saved_record_is_loaded_as_it_was(archive: Archive) -> None:
+    record = finished()
+    await archive.save(record)
+    assert await archive.load(record.run_id) == record
+
+
+async def test_an_unknown_run_has_no_record(archive: Archive) -> None:
+    await archive.save(finished())
+    assert await archive.load(new_run_id()) is None
+
+
+async def test_run_ids_differ_by_case(archive: Archive) -> None:
+    lower, upper = finished(run_id=new_run_id() + "a"), finished(status="failed")
+    upper = replace(upper, run_id=lower.run_id[:-1] + "A")
+    await archive.save(lower)
+    await archive.save(upper)
+    assert await archive.load(lower.run_id) == lower
+    assert await archive.load(upper.run_id) == upper
+
+
+async def test_saving_the_same_record_again_changes_nothing(archive: Archive) -> None:
+    record = finished()
+    await archive.save(record)
+    await archive.save(record)
+    assert await archive.load(record.run_id) == record
+
+
+async def test_a_later_epoch_replaces_every_field(archive: Archive) -> None:
+    record = finished()
+    later = finished(
+        run_id=record.run_id, kind="batch", status="failed", epoch=4, tenant="other", labels={}, result={"failure": 1},
+        queued_at=1.0, finished_at=2.0,
+    )  # fmt: skip
+    await archive.save(record)
+    await archive.save(later)
+    assert await archive.load(record.run_id) == later
+
+
+async def test_an_older_epoch_is_dropped_in_silence(archive: Archive) -> None:
+    record = finished()
+    await archive.save(record)
+    await archive.save(replace(record, epoch=2, status="failed", result={}))
+    assert await archive.load(record.run_id) == record
+
+
+async def test_the_same_epoch_may_correct_its_record(archive: Archive) -> None:
+    record = finished()
+    again = replace(record, result={"message": "second try"}, finished_at=record.finished_at + 1)
+    await archive.save(record)
+    await archive.save(again)
+    assert await archive.load(record.run_id) == again
+
+
+async def test_the_latest_epoch_wins_in_any_order_of_arrival(archive: Archive) -> None:
+    records = [finished(run_id="run-of-many-epochs-" + new_run_id(), epoch=epoch) for epoch in range(1, 13)]
+    run_id = records[0].run_id
+    shuffled = [replace(records[i * 7 % 12], run_id=run_id) for i in range(12)]
+    await asyncio.gather(*(archive.save(record) for record in shuffled))
+    kept = await archive.load(run_id)
+    assert kept is not None
+    assert kept.epoch == 12
+
+
+async def test_many_runs_are_saved_at_once_without_mixing(archive: Archive) -> None:
+    records = [finished(result={"n": n}) for n in range(40)]
+    await asyncio.gather(*(archive.save(record) for record in records))
+    assert await asyncio.gather(*(archive.load(record.run_id) for record in records)) == records
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param({"a": [{"b": [[], {}, None, True, False]}]}, id="nested"),
+        pytest.param("zażółć 日本語 😀 \u2028 \" ' \\ \\u0000 %s :name", id="unicode and what looks like markup"),
+        pytest.param("before\u0000after", id="NUL"),
+        pytest.param("half a pair \ud83d", id="lone surrogate"),
+        pytest.param([0.1, 1e22, 5e-324, 1.0, -0.0, 1.7976931348623157e308], id="floats"),
+        pytest.param([2**53 + 1, -(2**64), 10**60], id="big integers"),
+        pytest.param("x" * 2_000_000, id="large"),
+    ],
+)
+async def test_a_result_keeps_its_values_exactly(archive: Archive, value: Any) -> None:
+    record = finished(result={"value": value}, labels={"ключ": 'значение \\ " %'})
+    await archive.save(record)
+    kept = await archive.load(record.run_id)
+    assert kept == record
+    assert kept is not None
+    assert repr(kept.result["value"]) == repr(value)  # repr also tells 1 from 1.0 and 0.0 from -0.0
+
+
+async def test_the_order_of_a_results_fields_is_kept(archive: Archive) -> None:
+    record = finished(result={"z": 1, "a": 2, "m": {"y": 1, "b": 2}})
+    await archive.save(record)
+    kept = await archive.load(record.run_id)
+    assert kept is not None
+    assert list(kept.result) == ["z", "a", "m"]
+    assert list(kept.result["m"]) == ["y", "b"]
+
+
+async def test_the_record_does_not_follow_later_changes_of_the_callers_values(archive: Archive) -> None:
+    result = {"message": {"content": "hi"}}
+    record = finished(result=result, labels=MappingProxyType({"a": "b"}))
+    await archive.save(record)
+    result["message"]["content"] = "changed"
+    kept = await archive.load(record.run_id)
+    assert kept is not None
+    assert kept.result == {"message": {"content": "hi"}}
+    kept.result["message"]["content"] = "changed again"
+    assert (await archive.load(record.run_id)).result == {"message": {"content": "hi"}}  # type: ignore[union-attr]

@@ -1,0 +1,147 @@
+"""Migrations: one schema whoever runs them, whole or not at all, and the same as the code's."""
+
+import inspect
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from workers.adapters.sql.engine import open_engine
+from workers.adapters.sql.migrate import MIGRATIONS, migrate, revision
+from workers.adapters.sql.tables import SCHEMA, VERSION_TABLE, metadata
+from workers.ports import StoreUnavailable
+
+MIGRATE_ON_A_WORD = """
+import sys
+from workers.adapters.sql.migrate import migrate
+print("ready", flush=True)
+sys.stdin.readline()
+migrate(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "folder" / "runs.db"
+
+
+@pytest.fixture
+def url(file: Path) -> str:
+    return f"sqlite:///{file}"
+
+
+def tables_of(file: Path) -> set[str]:
+    connection = sqlite3.connect(file)
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    connection.close()
+    return {name for (name,) in rows}
+
+
+def scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    return ScriptDirectory.from_config(config)
+
+
+def test_a_database_is_made_with_its_folder_and_brought_to_the_newest_schema(url: str, file: Path) -> None:
+    migrate(url)
+    assert revision(url) == SCHEMA
+    assert tables_of(file) == {"fw_runs", "fw_schema_version"}
+
+
+def test_migrating_again_changes_nothing(url: str, file: Path) -> None:
+    migrate(url)
+    before = file.read_bytes()
+    migrate(url)
+    assert file.read_bytes() == before
+
+
+def test_looking_at_the_revision_makes_no_file(url: str, file: Path) -> None:
+    assert revision(url) is None
+    assert not file.parent.exists()
+
+
+def test_a_database_of_somebody_else_has_no_revision(url: str, file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    owner = sqlite3.connect(file)
+    owner.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    owner.execute("INSERT INTO alembic_version VALUES ('theirs')")
+    owner.commit()
+    owner.close()
+    assert revision(url) is None
+    migrate(url)
+    assert revision(url) == SCHEMA
+    assert "alembic_version" in tables_of(file)
+
+
+def test_the_code_knows_the_newest_migration() -> None:
+    assert scripts().get_current_head() == SCHEMA
+
+
+def test_migrations_are_numbered_and_travel_with_the_package() -> None:
+    folder = Path(inspect.getfile(open_engine)).parent / "migrations"
+    assert (folder / "__init__.py").exists()
+    assert (folder / "versions" / "__init__.py").exists()
+    for script in scripts().walk_revisions():
+        assert Path(script.path).name.startswith(f"{script.revision}_")
+        assert script.revision.isdecimal()
+        assert len(script.revision) == 4
+
+
+def test_migrations_and_the_codes_tables_agree(url: str) -> None:
+    migrate(url)
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        options = {"version_table": VERSION_TABLE, "compare_type": True}
+        difference = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    engine.dispose()
+    assert difference == []
+
+
+@pytest.mark.parametrize("existing", [False, True], ids=["new file", "migrated file"])
+def test_four_processes_migrate_one_file_at_once(url: str, existing: bool) -> None:
+    if existing:
+        migrate(url)
+    run = [sys.executable, "-c", MIGRATE_ON_A_WORD, url]
+    pipe = subprocess.PIPE
+    racers = [subprocess.Popen(run, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    errors = [racer.communicate(timeout=60)[1] for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0, 0, 0], errors
+    assert revision(url) == SCHEMA
+
+
+def test_a_migration_that_fails_halfway_leaves_nothing_behind(url: str, file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    owner = sqlite3.connect(file)
+    owner.execute("CREATE TABLE theirs (x)")
+    owner.execute("CREATE INDEX ix_fw_runs_finished_at ON theirs (x)")  # the migration's last step stumbles over it
+    owner.commit()
+    with pytest.raises(StoreUnavailable, match="ix_fw_runs_finished_at"):
+        migrate(url)
+    assert tables_of(file) == {"theirs"}
+    owner.execute("DROP INDEX ix_fw_runs_finished_at")
+    owner.close()
+    migrate(url)
+    assert revision(url) == SCHEMA
+
+
+def test_an_unreachable_server_is_an_outage(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    url = f"postgresql://u:hunter2@/runs?host={tmp_path}"
+    for call in (migrate, revision):
+        with pytest.raises(StoreUnavailable) as caught:
+            call(url)
+        assert "hunter2" not in str(caught.value)

@@ -1,0 +1,43 @@
+"""The schema as the code reads it. The migrations make it; a test holds the two together."""
+
+from typing import Final
+
+from sqlalchemy import JSON, BigInteger, Column, Double, Index, MetaData, String, Table
+
+from api_contracts.client.results import RUNS_TABLE
+
+SCHEMA: Final = "0001"
+"""The newest migration that this code knows; revisions are numbers of four digits and sort as text."""
+
+VERSION_TABLE: Final = "fw_schema_version"
+"""Alembic's own table, renamed: the database may belong to a service that uses Alembic too."""
+
+
+metadata: Final = MetaData(naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"})
+
+runs: Final = Table(
+    RUNS_TABLE,
+    metadata,
+    Column("run_id", String(128), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("tenant", String(128), nullable=False),
+    # JSON, not JSONB: it keeps the text, and so \u0000, 1e22 and -0.0, which JSONB refuses or changes.
+    Column("labels", JSON, nullable=False),
+    Column("result", JSON, nullable=False),
+    # Seconds since 1970.
+    Column("queued_at", Double, nullable=False),
+    Column("finished_at", Double, nullable=False),
+    Index(None, "tenant", "finished_at"),
+    Index(None, "finished_at"),
+)
+
+
+def filterable(value: str) -> str:
+    """Return text that every database can store and search: NUL and half a surrogate pair become U+FFFD.
+
+    For what rows are selected by: tenant and labels. On PostgreSQL one NUL in a label fails a query over all rows,
+    and refusing the record would leave a run that can never end. A result needs none of this: it is kept exactly.
+    """
+    return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
