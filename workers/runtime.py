@@ -104,7 +104,7 @@ class RunTask(LoopTask):
 
     abstract = True
     accept_late = True
-    throws = (RunFailed,)  # expected: logged without a stack trace
+    throws: Any = (RunFailed,)  # expected: logged without a stack trace
     resultrepr_maxsize = 1  # logs, events and Flower never carry content
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -125,7 +125,7 @@ class RunTask(LoopTask):
         if ended.status == "completed":
             return ended.result
         if ended.status == "cancelled":
-            self.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request, store_result=True)
+            self.app.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request, store_result=True)
             self.send_event("task-revoked", terminated=True, signum=None, expired=False)
             raise Ignore("cancelled")
         if ended.failure is None:

@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, Signature
+from celery import Celery
+from celery.canvas import Signature
 from kombu.exceptions import KombuError, OperationalError
 
 from api_contracts.names import CONTROL_QUEUE, DELIVER, TASK_OF, queue_of
