@@ -1,1 +1,25 @@
-"""Placeholder."""
+"""Fireworks Workers: every run is an actor on a stream.
+
+                signals (anyone appends)                            events (only the lease holder appends)
+     producer ---------------> INBOX --> worker --> core: (state, fact, now) -> actions --> EVENTS --> followers
+         |                                 |  ^                                  |             |
+         +-- Celery message: "run X" ------+  +------ adapters do the actions <--+             +--> SQL: the final record
+
+A run is one piece of work, named by its Celery task id. Its event stream is the journal: what a follower sees, what a
+successor resumes from and what is archived are the same events. The Celery message is only a doorbell.
+
+How to read this in ten minutes, in the order in which data flows:
+
+    api_contracts/chat.py     what comes in and goes out; every event
+    tasks/chat.py             the doorbell
+    runners/reception.py      from a message to an outcome: record, lease, drive
+    runners/drive.py          the loop: facts in, actions out, each effect after the events that announce it
+    core/chat/turn.py         the rules, pure: what to do next, and what a crash means
+    adapters/redis/*.lua      the lease and the fence: nine small scripts
+    runtime.py, pool/         one process: a thread per task for Celery, one loop for everything else
+
+The arrow rule: a shelf may import the shelves to its right, never to its left (`make check` enforces it).
+
+    cli > emulator > tasks > runtime > app : bootstrap > control : pool : transport > adapters > runners
+        > ports : telemetry > core > settings : errors > api_contracts
+"""
