@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +31,10 @@ _TIMED_OUT = "The tool did not answer in time."
 _UNKNOWN = "It is not known whether the tool took effect; it was not repeated."
 _STOPPED = "The call was stopped."
 _FAILED = "The tool failed."
+_TOO_LARGE = "The tool's result is too large."
+
+_MOST_BYTES = 64 * 1024
+"""A larger result of another service is refused, as one of a tool in the worker is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ def numbered(answer: Answer, round_: int, taken: set[str]) -> tuple[dict[str, An
         provider_id = call.provider_id
         if not provider_id or provider_id in taken:
             provider_id = f"call_{round_}_{place}"
+        while provider_id in taken:
+            provider_id += "_"
         taken.add(provider_id)
         wanted.append(Wanted(call_id, provider_id, call.name, call.arguments))
     if not wanted:
@@ -60,6 +66,14 @@ def numbered(answer: Answer, round_: int, taken: set[str]) -> tuple[dict[str, An
         for w in wanted
     ]
     return answer.message | {"tool_calls": shown}, wanted
+
+
+def wanted_in(message: Mapping[str, Any], round_: int) -> list[Wanted]:
+    """Return the calls of a message that `numbered` made."""
+    return [
+        Wanted(f"{round_}.{place}", shown["id"], shown["function"]["name"], shown["function"]["arguments"])
+        for place, shown in enumerate(message.get("tool_calls") or ())
+    ]
 
 
 def arguments_of(text: str) -> dict[str, Any] | None:
@@ -90,28 +104,39 @@ def reservation(
         deadline_at=now + (card.timeout_s if card else 0.0),
     )
     if refusal:
-        yield chat.CallFailed(call_id=call.call_id, content=refusal, detail="refused before it began")
+        yield refused(call.call_id, refusal)
+
+
+def refused(call_id: str, content: str = _FAILED) -> chat.CallFailed:
+    """Settle a call that cannot be made."""
+    return chat.CallFailed(call_id=call_id, content=content, detail="refused before it began")
 
 
 def outcome(fact: CallSettled) -> Settling:
     """Settle a call of this worker."""
     if fact.ok:
-        return chat.CallResult(call_id=fact.call_id, content=fact.content)
-    return chat.CallFailed(call_id=fact.call_id, content=fact.content or _FAILED, detail=fact.detail)
+        return chat.CallResult(call_id=fact.call_id, content=storable(fact.content))
+    return chat.CallFailed(
+        call_id=fact.call_id, content=storable(fact.content) or _FAILED, detail=storable(fact.detail)
+    )
 
 
 def delivery(card: CallReserved, letter: SignalArrived) -> Settling:
     """Settle a call by the letter that its service, or anyone with its token, sent."""
-    if letter.data.get("ok") is True:
-        return chat.CallResult(call_id=card.call_id, content=text_of(letter.data.get("value")), inbox=letter.id)
-    detail = str(letter.data.get("detail") or f"failed, see task {card.task_id} in the tool's service")[:2000]
-    return chat.CallFailed(call_id=card.call_id, content=_FAILED, detail=detail, inbox=letter.id)
+    if letter.data.get("ok") is not True:
+        detail = storable(str(letter.data.get("detail") or f"failed, see task {card.task_id} in the tool's service"))
+        return chat.CallFailed(call_id=card.call_id, content=_FAILED, detail=detail[:2000], inbox=letter.id)
+    content = storable(text_of(letter.data.get("value")))
+    if (size := len(content.encode())) > _MOST_BYTES:
+        return chat.CallFailed(call_id=card.call_id, content=_TOO_LARGE, detail=f"{size} bytes", inbox=letter.id)
+    return chat.CallResult(call_id=card.call_id, content=content, inbox=letter.id)
 
 
 def timed_out(call: Call) -> Settling:
     """Settle a call whose deadline passed: one that must not be repeated may have taken effect all the same."""
     call_id = call.reserved.call_id
-    if call.reserved.effect == "at_most_once":
+    began = call.reserved.where == "task" or call.state == "running"
+    if call.reserved.effect == "at_most_once" and began:
         return unknown(call_id)
     return chat.CallTimedOut(call_id=call_id, content=_TIMED_OUT)
 
@@ -132,6 +157,11 @@ def unknown(call_id: str) -> chat.CallOutcomeUnknown:
 def text_of(value: Any) -> str:
     """Return what the model reads: text as it is, anything else as JSON. 0, False, [], {}, "" and None are results."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def storable(text: str) -> str:
+    """Return `text` without what JSON lets in and UTF-8 does not: halves of surrogate pairs become question marks."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _refusal(call: Wanted, card: ToolCard | None, *, free: bool) -> str | None:

@@ -97,8 +97,9 @@ class ChatState:
                 self._fold_answer(event, at)
 
     def open_calls(self) -> list[Call]:
-        """Return the calls of the present batch that have no result yet, in the model's order."""
-        return [self.calls[call_id] for call_id in self.batch if not self.calls[call_id].settled]
+        """Return the calls of the present batch that are reserved and have no result yet, in the model's order."""
+        begun = [self.calls[call_id] for call_id in self.batch if call_id in self.calls]
+        return [call for call in begun if not call.settled]
 
     def _fold_answer(self, event: EventData, at: float) -> None:
         match event:

@@ -8,6 +8,10 @@ what a crash can have interrupted, and `_resume_calls` says what becomes of it:
     call started, in worker   pure, idempotent, keyed: run again; at_most_once: outcome_unknown
     call reserved, elsewhere  it may have been sent (started is written after): send again, unless at_most_once: wait
     call started, elsewhere   it was sent: wait for its result or its deadline
+    wanted, not reserved      it did not begin: reserve it when its turn comes
+
+A call is reserved when its turn comes, not when the model asks for it: waiting for others takes none of its time, and
+what stands reserved is what may have begun.
 
 This file owns the decisions. `state` owns what is known, `calls` what becomes of a single call. No clock, no chance.
 """
@@ -37,7 +41,8 @@ class ChatTurn:
         self._request = request
         self._cards = cards
         self._acts: list[Action] = []
-        self._in_hand: set[str] = set()  # calls that this life of the run has begun
+        self._in_hand: set[str] = set()  # calls that this life of the run has begun, or waits for
+        self._sending: set[str] = set()  # those of them whose message is on its way to the broker
         self._retry_at: float | None = None
         self._force_at: float | None = None
         self._resumed = False
@@ -76,15 +81,15 @@ class ChatTurn:
                 self._answered(answer, now)
             case acts.ModelFailed(attempt, failure, jitter) if self._is_present(attempt):
                 self._attempt_failed(failure, jitter, now)
-            case acts.CallSent(call_id) if self._is_open(call_id):
-                self._emit(chat.CallStarted(call_id=call_id), now)
+            case acts.CallSent(call_id):
+                self._sent(call_id, now)
             case acts.CallSettled() if self._is_open(fact.call_id):
                 self._settle(calls.outcome(fact), now)
             case SignalArrived():
                 self._signal(fact, now)
             case Draining(force_at):
                 self._force_at = force_at
-                self._release_if_idle()
+                self._hand_over_if_idle()
             case Woke():
                 self._woke(now)
             case _:
@@ -100,23 +105,19 @@ class ChatTurn:
             self._emit(runs.RunResumed(owner=owner), now)
         if self.state.cancelling is not None:
             self._finish("cancelled", None, now)
+        elif self._is_late(now):
+            self._finish("failed", calls.DEADLINE_EXCEEDED, now)
         elif self.state.asking:
             self._emit(chat.ChatReplaced(attempt=self.state.attempt, reason="its worker was lost"), now)
             self._ask(now)
-        elif self.state.batch:
-            self._resume_calls(now)
         else:
+            self._resume_calls(now)
             self._go_on(now)
 
     def _go_on(self, now: float) -> None:
-        """Take the next step from a state in which nothing is under way."""
-        if self._over:
-            return
-        if self.state.open_calls():
-            self._start_calls(now)
-        elif self.state.batch:
-            self._emit(chat.BatchJoined(round=self.state.round), now)
-            self._ask(now)
+        """Take the next step from a state in which no answer is awaited."""
+        if self._calls_to_make():
+            self._make_calls(now)
         elif self.state.answer is not None:
             self._finish("completed", None, now)
         else:
@@ -144,7 +145,9 @@ class ChatTurn:
 
     def _answered(self, answer: Answer, now: float) -> None:
         state = self.state
-        message, wanted = calls.numbered(answer, state.round, {c.reserved.provider_id for c in state.calls.values()})
+        taken = {call.reserved.provider_id for call in state.calls.values()}
+        taken.update(call.id for message in self._request.messages for call in message.tool_calls or ())
+        message, _ = calls.numbered(answer, state.round, taken)
         self._emit(
             chat.ChatMessage(
                 round=state.round, attempt=state.attempt, message=message, reasoning=answer.reasoning,
@@ -152,19 +155,7 @@ class ChatTurn:
             ), now,
         )  # fmt: skip
         self._emit(chat.ChatUsage(round=state.round, usage=answer.usage), now)
-        if wanted:
-            self._reserve(wanted, now)
         self._go_on(now)
-
-    def _reserve(self, wanted: list[calls.Wanted], now: float) -> None:
-        if self.state.round >= self._request.limits.rounds:
-            self._finish("failed", calls.ROUNDS_EXHAUSTED, now)
-            return
-        self._emit(chat.BatchStarted(round=self.state.round, calls=[call.call_id for call in wanted]), now)
-        for call in wanted:
-            free = len(self.state.calls) < self._request.limits.calls
-            for event in calls.reservation(self._run_id, call, self._cards.get(call.name), now, free=free):
-                self._emit(event, now)
 
     def _attempt_failed(self, failure: Failure, jitter: float, now: float) -> None:
         self._emit(chat.ChatReplaced(attempt=self.state.attempt, reason="the attempt failed", failure=failure), now)
@@ -173,15 +164,52 @@ class ChatTurn:
             self._finish("failed", failure, now)
         else:
             self._retry_at = now + pause
+            self._hand_over_if_idle()
 
     # -- tool calls ------------------------------------------------------------------------------------------------
 
+    def _calls_to_make(self) -> list[calls.Wanted]:
+        """Return the calls of the last answer, until they are joined."""
+        messages = self.state.messages
+        return calls.wanted_in(messages[-1], self.state.round) if messages else []
+
+    def _not_reserved(self) -> list[calls.Wanted]:
+        return [call for call in self._calls_to_make() if call.call_id not in self.state.calls]
+
+    def _make_calls(self, now: float) -> None:
+        if self.state.round >= self._request.limits.rounds:
+            self._finish("failed", calls.ROUNDS_EXHAUSTED, now)
+            return
+        if not self.state.batch:
+            wanted = [call.call_id for call in self._calls_to_make()]
+            self._emit(chat.BatchStarted(round=self.state.round, calls=wanted), now)
+        if self._force_at is None:
+            self._start_calls(now)
+        if self.state.open_calls() or self._not_reserved():
+            self._hand_over_if_idle()
+        else:
+            self._emit(chat.BatchJoined(round=self.state.round), now)
+            self._ask(now)
+
     def _start_calls(self, now: float) -> None:
         for call in self.state.open_calls():
-            if len(self._in_hand) >= self._request.parallel_tools:
-                return
-            if call.reserved.call_id not in self._in_hand and call.state == "reserved":
+            if call.reserved.call_id not in self._in_hand and self._has_room():
                 self._start(call, now)
+        for wanted in self._not_reserved():
+            if not self._has_room():
+                return
+            call = self._reserve(wanted, now)
+            if not call.settled:
+                self._start(call, now)
+
+    def _has_room(self) -> bool:
+        return len(self._in_hand) < self._request.parallel_tools
+
+    def _reserve(self, wanted: calls.Wanted, now: float) -> Call:
+        free = len(self.state.calls) < self._request.limits.calls
+        for event in calls.reservation(self._run_id, wanted, self._cards.get(wanted.name), now, free=free):
+            self._emit(event, now)
+        return self.state.calls[wanted.call_id]
 
     def _start(self, call: Call, now: float) -> None:
         card = call.reserved
@@ -193,6 +221,7 @@ class ChatTurn:
             self._acts.append(acts.RunTool(card.call_id, card.name, arguments, card.task_id or card.call_id))
             return
         tool = self._cards[card.name]
+        self._sending.add(card.call_id)
         self._acts.append(
             acts.SendCall(
                 self._run_id, card.call_id, card.task_id or "", card.token or "", tool.task or "", tool.queue or "",
@@ -200,48 +229,62 @@ class ChatTurn:
             )
         )  # fmt: skip
 
+    def _sent(self, call_id: str, now: float) -> None:
+        self._sending.discard(call_id)
+        if self._is_open(call_id) and self.state.calls[call_id].state == "reserved":
+            self._emit(chat.CallStarted(call_id=call_id), now)
+        self._hand_over_if_idle()
+
     def _resume_calls(self, now: float) -> None:
+        self._time_out(now)
         for call in self.state.open_calls():
             card = call.reserved
-            if card.where == "worker" and call.state == "running":
+            if card.where == "nowhere":
+                self._emit(calls.refused(card.call_id), now)
+            elif card.where == "worker" and call.state == "running":
                 if card.effect == "at_most_once":
                     self._emit(calls.unknown(card.call_id), now)
                 else:
                     self._start(call, now)
             elif card.where == "task" and (call.state == "running" or card.effect == "at_most_once"):
                 self._in_hand.add(card.call_id)  # it is with its service, or may be: wait
-        self._go_on(now)
 
     def _settle(self, event: Settling, now: float) -> None:
         self._emit(event, now)
         self._in_hand.discard(event.call_id)
-        self._go_on_after_call(now)
+        self._go_on(now)
 
-    def _go_on_after_call(self, now: float) -> None:
-        if self._force_at is not None and self.state.open_calls():
-            self._release_if_idle()
-        else:
-            self._go_on(now)
+    def _time_out(self, now: float) -> bool:
+        """Settle the calls whose deadline has passed; return whether there were any."""
+        late = [call for call in self.state.open_calls() if now >= call.reserved.deadline_at]
+        for call in late:
+            call_id = call.reserved.call_id
+            if call_id in self._sending or (call_id in self._in_hand and call.reserved.where == "worker"):
+                self._acts.append(acts.StopTool(call_id))
+            self._in_hand.discard(call_id)
+            self._sending.discard(call_id)
+            self._emit(calls.timed_out(call), now)
+        return bool(late)
 
     # -- signals, time, endings ------------------------------------------------------------------------------------
 
     def _signal(self, letter: SignalArrived, now: float) -> None:
         match letter.type:
             case "cancel":
-                reason = str(letter.data.get("reason", ""))[:200]
+                reason = calls.storable(str(letter.data.get("reason") or ""))[:200]
                 self._emit(runs.RunCancelling(inbox=letter.id, reason=reason), now)
                 self._finish("cancelled", None, now)
             case "tool_result":
                 self._delivered(letter, now)
             case "conflict":
-                digest = str(letter.data.get("digest", ""))[:64]
+                digest = calls.storable(str(letter.data.get("digest") or ""))[:64]
                 self._emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
             case _:
                 pass
 
     def _delivered(self, letter: SignalArrived, now: float) -> None:
         call = self.state.calls.get(str(letter.data.get("call_id")))
-        if call is None or call.reserved.token != letter.data.get("token"):
+        if call is None or call.reserved.token is None or call.reserved.token != letter.data.get("token"):
             return
         if call.settled:
             self._emit(chat.CallLateResult(call_id=call.reserved.call_id, inbox=letter.id), now)
@@ -249,21 +292,13 @@ class ChatTurn:
             self._settle(calls.delivery(call.reserved, letter), now)
 
     def _woke(self, now: float) -> None:
-        if (end := self._run_deadline()) is not None and now >= end:
+        if self._is_late(now):
             self._finish("failed", calls.DEADLINE_EXCEEDED, now)
-            return
-        if self._force_at is not None and now >= self._force_at:
+        elif self._force_at is not None and now >= self._force_at:
             self._release()
-            return
-        late = [call for call in self.state.open_calls() if now >= call.reserved.deadline_at]
-        for call in late:
-            if call.reserved.where == "worker":
-                self._acts.append(acts.StopTool(call.reserved.call_id))
-            self._in_hand.discard(call.reserved.call_id)
-            self._emit(calls.timed_out(call), now)
-        if late:
-            self._go_on_after_call(now)
-        if self._retry_at is not None and now >= self._retry_at:
+        elif self._time_out(now):
+            self._go_on(now)
+        elif self._retry_at is not None and now >= self._retry_at:
             self._ask(now)
 
     def _finish(self, status: Status, failure: Failure | None, now: float) -> None:
@@ -271,19 +306,25 @@ class ChatTurn:
             self._acts.append(acts.StopAll())
         for call in self.state.open_calls():
             self._emit(calls.stopped(call, begun=self._may_have_begun(call)), now)
+        for wanted in self._not_reserved() if self.state.batch else ():
+            if not (call := self._reserve(wanted, now)).settled:
+                self._emit(calls.stopped(call, begun=False), now)
         self._over = True
         result = result_of(self._run_id, self.state, status, failure, now)
         self._acts.append(Finish(status, result, failure, self.state.cancelling or ""))
 
-    def _release_if_idle(self) -> None:
-        """Hand over now when only other services, or nobody, work for the run; an answer or a tool is waited for."""
+    def _hand_over_if_idle(self) -> None:
+        """When draining: hand over once nothing is under way here; other services go on without us."""
         here = [c for c in self.state.open_calls() if c.reserved.where == "worker" and c.state == "running"]
-        if not (self.state.asking or here):
+        if self._force_at is not None and not (self.state.asking or self._sending or here):
             self._release()
 
     def _release(self) -> None:
         self._over = True
         self._acts += [acts.StopAll(), Release()]
+
+    def _is_late(self, now: float) -> bool:
+        return (end := self._run_deadline()) is not None and now >= end
 
     def _run_deadline(self) -> float | None:
         limit = self._request.deadline_s
