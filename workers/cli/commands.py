@@ -47,12 +47,10 @@ def emulator(
     scene: Annotated[Path | None, typer.Option(help="JSON file with a scripted dialogue.")] = None,
 ) -> None:
     """Serve the provider's stand-in."""
-    from workers.emulator.config import EmulatorConfig
-    from workers.emulator.scenes import Scene
-    from workers.emulator.server import run
+    from workers.emulator import EmulatorConfig, load_scene, run
 
-    scripted = {"scene": Scene.model_validate_json(scene.read_bytes())} if scene else {}
-    run(EmulatorConfig(pace=pace, seed=seed, **scripted), host, port)
+    config = EmulatorConfig(pace=pace, seed=seed)
+    run(config.model_copy(update={"scene": load_scene(scene)}) if scene else config, host, port)
 
 
 @cli.command()
