@@ -1,9 +1,9 @@
 """Fireworks Workers: every run is an actor on a stream.
 
-                signals (anyone appends)                            events (only the lease holder appends)
-     producer ---------------> INBOX --> worker --> core: (state, fact, now) -> actions --> EVENTS --> followers
-         |                                 |  ^                                  |             |
-         +-- Celery message: "run X" ------+  +------ adapters do the actions <--+             +--> SQL: the final record
+                signals (anyone appends)                        events (only the lease holder appends)
+    producer ---------------> INBOX --> worker --> core: (state, fact, now) -> actions --> EVENTS --> followers
+        |                                 |  ^                                  |            |
+        +-- Celery message: "run X" ------+  +------ adapters do the actions <--+            +--> SQL: the final record
 
 A run is one piece of work, named by its Celery task id. Its event stream is the journal: what a follower sees, what a
 successor resumes from and what is archived are the same events. The Celery message is only a doorbell.

@@ -1,13 +1,17 @@
 """`RunStore` and `Inbox` in memory, on the Clock port: what Redis does, in one process."""
 
+import asyncio
+import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from api_contracts.client.scripts import REQUEST_BLOB
 from api_contracts.keys import check_run_id
 from api_contracts.runs import Event, EventData, RunQueued, Status
-from workers.core.runs.timing import Timing
 from workers.ports import Claimed, Clock, Finished, Granted, Held, LeaseLost, Letter, Missing
+from workers.settings import Timing
 
 
 @dataclass(slots=True)
@@ -21,10 +25,25 @@ class _Run:
     announced: bool = False
     signature: str | None = None
     looks: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    after: int
+    deliver: Callable[[Letter], None]
+
+
+@dataclass(slots=True)
+class _Box:
     letters: list[Letter] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
-    blobs: dict[int, str] = field(default_factory=dict)
-    watchers: list[Callable[[Letter], None]] = field(default_factory=list)
+    watches: list[_Watch] = field(default_factory=list)
+
+    def hand_over(self, watch: _Watch) -> None:
+        """Deliver what the watch has not had; it may stop while we do."""
+        while watch in self.watches and watch.after < len(self.letters):
+            watch.after += 1
+            watch.deliver(self.letters[watch.after - 1])
 
 
 class MemoryRuns:
@@ -35,6 +54,8 @@ class MemoryRuns:
         self._timing = timing
         self._runs: dict[str, _Run] = {}
         self._due: dict[str, float] = {}
+        self._boxes: defaultdict[str, _Box] = defaultdict(_Box)
+        self._blobs: dict[tuple[str, int], str] = {}
 
     async def submit(
         self, run_id: str, queued: RunQueued, blob: str | None
@@ -43,9 +64,9 @@ class MemoryRuns:
         check_run_id(run_id)
         if run := self._runs.get(run_id):
             return "exists" if run.digest == queued.digest else "conflict"
-        run = self._runs[run_id] = _Run(queued.digest, [self._event(1, 0, queued)])
-        if blob is not None:
-            run.blobs[0] = blob
+        self._runs[run_id] = _Run(queued.digest, [self._event(1, 0, queued)])
+        if blob:
+            self._blobs[run_id, REQUEST_BLOB] = blob
         self._due[run_id] = self._clock.now() + self._timing.lost_message_s
         return "created"
 
@@ -68,7 +89,7 @@ class MemoryRuns:
     ) -> int:
         """See the port."""
         run = self._runs.get(run_id)
-        if run is None or run.epoch != epoch or base_seq > len(run.events):
+        if run is None or run.epoch != epoch or not run.owner or base_seq > len(run.events):
             raise LeaseLost(run_id)
         landed = len(run.events) - base_seq
         if landed >= len(events):
@@ -87,7 +108,7 @@ class MemoryRuns:
         lost = set()
         for run_id, epoch in leases:
             run = self._runs.get(run_id)
-            if run is None or run.epoch != epoch or run.status:
+            if run is None or run.epoch != epoch or not run.owner or run.status:
                 lost.add(run_id)
             else:
                 run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
@@ -114,12 +135,11 @@ class MemoryRuns:
 
     async def blob(self, run_id: str, number: int) -> str | None:
         """See the port."""
-        run = self._runs.get(run_id)
-        return run.blobs.get(number) if run else None
+        return self._blobs.get((run_id, number))
 
     async def put_blob(self, run_id: str, number: int, value: str) -> None:
         """See the port."""
-        self._runs[run_id].blobs[number] = value
+        self._blobs[run_id, number] = value
 
     async def signal(
         self, run_id: str, kind: str, data: Mapping[str, Any], signal_id: str
@@ -130,13 +150,13 @@ class MemoryRuns:
             return "missing"
         if run.status:
             return "finished"
-        if signal_id and signal_id in run.seen:
+        box = self._boxes[run_id]
+        if signal_id and signal_id in box.seen:
             return "sent"
-        run.seen.add(signal_id)
-        letter = Letter(f"{len(run.letters) + 1}-0", kind, dict(data))
-        run.letters.append(letter)
-        for deliver in list(run.watchers):
-            deliver(letter)
+        box.seen.add(signal_id)
+        box.letters.append(Letter(f"{len(box.letters) + 1}-0", kind, json.loads(json.dumps(data))))
+        for watch in box.watches:
+            asyncio.get_running_loop().call_soon(box.hand_over, watch)
         return "sent"
 
     async def claim_due(self, limit: int) -> list[Claimed]:
@@ -156,11 +176,16 @@ class MemoryRuns:
 
     def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
         """See the port `Inbox`."""
-        run = self._runs[run_id]
-        for letter in run.letters[int(after.split("-")[0]) :]:
-            deliver(letter)
-        run.watchers.append(deliver)
-        return lambda: run.watchers.remove(deliver)
+        box = self._boxes[run_id]
+        watch = _Watch(int(after.split("-")[0]), deliver)
+        box.watches.append(watch)
+        asyncio.get_running_loop().call_soon(box.hand_over, watch)
+
+        def stop() -> None:
+            if watch in box.watches:
+                box.watches.remove(watch)
+
+        return stop
 
     def _event(self, seq: int, epoch: int, data: EventData) -> Event:
         plain = data.model_dump(mode="json", exclude_none=True)

@@ -1,6 +1,6 @@
 -- Take the lease under the next epoch if no live owner has it. The hash has no expiry of its own beyond the run's
 -- retention, so the epoch outlives its owner.
--- KEYS lease, events, due   ARGV run id, owner, lease (ms), caller's signature or '', ttl (ms)
+-- KEYS lease, due, then every other key of the run   ARGV run id, owner, lease (ms), caller's signature or '', ttl (ms)
 local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature')
 if not lease[4] then return {'missing'} end
 if ARGV[4] ~= '' and not lease[7] then redis.call('HSET', KEYS[1], 'signature', ARGV[4]) end
@@ -11,7 +11,7 @@ if tonumber(lease[3]) > now then return {'held', lease[2]} end
 local epoch = lease[1] + 1
 local till = now + ARGV[3]
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[2], 'until', string.format('%.0f', till), 'looks', 0)
-redis.call('ZADD', KEYS[3], till, ARGV[1])
+redis.call('ZADD', KEYS[2], till, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
+for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
 return {'granted', epoch, tonumber(lease[4])}

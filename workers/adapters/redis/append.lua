@@ -1,8 +1,9 @@
 -- Append under the current epoch only. `base` is the seq that the writer believes to be the last: what already landed
 -- (the reply was lost, the writer repeats itself) is skipped, so repeating is safe.
 -- KEYS lease, events, due   ARGV epoch, base, run id, status or '', next look after the end (ms), then type, data ...
-local lease = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'status')
-if lease[1] ~= ARGV[1] then return {'lost', lease[1] or ''} end
+local lease = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'status', 'owner')
+-- Without an owner (never leased, or released) the epoch is nobody's.
+if lease[1] ~= ARGV[1] or lease[4] == '' then return {'lost', lease[1] or ''} end
 local seq, base = tonumber(lease[2]), tonumber(ARGV[2])
 if base > seq then return {'gap', seq} end
 local given = (#ARGV - 5) / 2

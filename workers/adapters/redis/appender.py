@@ -11,12 +11,13 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from api_contracts import keys
 from api_contracts.client.scripts import ScriptCall
 from api_contracts.runs import EventData, Status
 from workers.adapters.redis.connection import TRANSIENT
-from workers.adapters.redis.scripts import APPEND, run_all
+from workers.adapters.redis.scripts import APPEND, run_all, unsettled
 from workers.ports import Clock, LeaseLost, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -81,6 +82,9 @@ class Appender:
                 self._something.clear()
             try:
                 await self._deliver(batch)
+            except RedisError as exc:  # Redis refuses us for good; the runs hear it, the appender goes on
+                for item in batch:
+                    _fail(item, exc)
             finally:
                 for item in batch:
                     _fail(item, StoreUnavailable("the appender is closed"))
@@ -95,18 +99,17 @@ class Appender:
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     async def _send(self, batch: list[_Pending]) -> list[_Pending]:
-        """Send once; return what must be sent again."""
+        """Send once; return what must be sent again, in order."""
+        calls = [item.call for item in batch]
         try:
-            replies = await run_all(self._redis, [item.call for item in batch])
+            replies = await run_all(self._redis, calls)
         except TRANSIENT:
             return batch
-        again = []
-        for item, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, TRANSIENT):
-                again.append(item)
-            else:
-                _settle(item, reply)
-        return again
+        again = set(unsettled(calls, replies, TRANSIENT))
+        for index, reply in enumerate(replies):
+            if index not in again:
+                _settle(batch[index], reply)
+        return [item for index, item in enumerate(batch) if index in again]
 
 
 def _settle(item: _Pending, reply: Any) -> None:

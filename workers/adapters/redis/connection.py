@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -15,6 +15,7 @@ TRANSIENT = (
     exceptions.TimeoutError,
     exceptions.ReadOnlyError,  # a replica after a failover
     exceptions.OutOfMemoryError,
+    exceptions.NoScriptError,  # forgotten again between loading and running
     OSError,
 )
 
@@ -23,15 +24,20 @@ COMMAND_TIMEOUT_S = 5.0
 
 
 def connect(url: str, *, max_connections: int = 32, timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
-    """Return a client that fails at once when Redis is away: whoever calls knows whether and when to try again."""
-    return Redis.from_url(
+    """Return a client that fails at once when Redis is away: whoever calls knows whether and when to try again.
+
+    A command waits for one of the connections when all are busy: many runs starting at once are no outage.
+    """
+    pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
+        timeout=COMMAND_TIMEOUT_S,
         socket_timeout=timeout_s,
         socket_connect_timeout=COMMAND_TIMEOUT_S,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
     )
+    return Redis.from_pool(pool)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ BLOCK_MS = 1000
 """Longest time that a new run waits to be read when the unblocking is lost."""
 _PAGE = 100
 _PAUSE_S = 0.5
+_NUDGE_S = 0.005
 
 _Entry = tuple[bytes, dict[bytes, bytes]]
 _Page = tuple[bytes, list[_Entry]]
@@ -47,9 +48,11 @@ class InboxReader:
         self._clock = clock
         self._watches: dict[str, _Watch] = {}
         self._changed = asyncio.Event()
+        self._added = 0
+        self._read_since = 0
         self._client_id: int | None = None
         self._task: asyncio.Task[None] | None = None
-        self._nudges: set[asyncio.Task[None]] = set()
+        self._nudge: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to read."""
@@ -57,7 +60,7 @@ class InboxReader:
 
     async def close(self) -> None:
         """Stop reading."""
-        tasks = [*self._nudges, *([self._task] if self._task else [])]
+        tasks = [task for task in (self._nudge, self._task) if task]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -68,11 +71,10 @@ class InboxReader:
         key = keys.inbox(run_id)
         watch = _Watch(after, deliver)
         self._watches[key] = watch
+        self._added += 1
         self._changed.set()
-        if self._client_id is not None:
-            nudge = asyncio.create_task(self._unblock(self._client_id))
-            self._nudges.add(nudge)
-            nudge.add_done_callback(self._nudges.discard)
+        if self._nudge is None or self._nudge.done():
+            self._nudge = asyncio.create_task(self._unblock())
 
         def stop() -> None:
             if self._watches.get(key) is watch:
@@ -80,20 +82,41 @@ class InboxReader:
 
         return stop
 
-    async def _unblock(self, client_id: int) -> None:
-        try:
-            await self._other.client_unblock(client_id)
-        except RedisError as exc:
-            _log.debug("inbox.not_unblocked", error=type(exc).__name__)
+    async def _unblock(self) -> None:
+        """End the read under way until one has begun that knows every watch; too early an unblock has no effect."""
+        while self._client_id is not None and self._read_since < self._added:
+            try:
+                await self._other.client_unblock(self._client_id)
+            except (RedisError, OSError) as exc:
+                _log.debug("inbox.not_unblocked", error=type(exc).__name__)
+                return
+            await self._clock.sleep_until(self._clock.now() + _NUDGE_S)
 
     async def _loop(self) -> None:
         while True:
             try:
                 await self._read_once()
             except TRANSIENT as exc:
-                _log.warning("inbox.waiting", error=type(exc).__name__)
-                self._client_id = None
-                await self._clock.sleep_until(self._clock.now() + _PAUSE_S)
+                await self._pause(exc)
+            except RedisError as exc:
+                await self._pause(exc)
+                await self._leave_out_what_is_no_stream()
+
+    async def _pause(self, exc: Exception) -> None:
+        _log.warning("inbox.waiting", error=type(exc).__name__)
+        self._client_id = None
+        await self._clock.sleep_until(self._clock.now() + _PAUSE_S)
+
+    async def _leave_out_what_is_no_stream(self) -> None:
+        """One key of a wrong type has the whole read refused: its run goes without letters, the others do not."""
+        for key in list(self._watches):
+            try:
+                kind = await self._other.type(key)
+            except (RedisError, OSError):
+                return
+            if kind not in (b"stream", b"none"):
+                _log.error("inbox.no_stream", key=key)
+                self._watches.pop(key, None)
 
     async def _read_once(self) -> None:
         while not self._watches:
@@ -101,18 +124,23 @@ class InboxReader:
             await self._changed.wait()
         if self._client_id is None:
             self._client_id = await self._redis.client_id()
-        where = {key: watch.after for key, watch in self._watches.items()}
+        self._read_since = self._added
+        asked = dict(self._watches)
+        where = {key: watch.after for key, watch in asked.items()}
         reply = await self._redis.xread(cast("Any", where), count=_PAGE, block=BLOCK_MS)
         for key, entries in cast("list[_Page]", reply or []):
-            if watch := self._watches.get(key.decode()):
-                _hand_over(watch, entries)
+            self._hand_over(key.decode(), asked[key.decode()], entries)
 
-
-def _hand_over(watch: _Watch, entries: list[_Entry]) -> None:
-    for entry_id, fields in entries:
-        watch.after = entry_id.decode()
-        if letter := letter_of(watch.after, fields):
-            watch.deliver(letter)
+    def _hand_over(self, key: str, watch: _Watch, entries: list[_Entry]) -> None:
+        for entry_id, fields in entries:
+            if self._watches.get(key) is not watch:  # stopped or replaced, maybe by the letter before
+                return
+            watch.after = entry_id.decode()
+            if letter := letter_of(watch.after, fields):
+                try:
+                    watch.deliver(letter)
+                except Exception as exc:  # noqa: BLE001 - one run's fault must not deafen the others
+                    _log.error("inbox.not_taken", key=key, error=type(exc).__name__)
 
 
 def letter_of(entry_id: str, fields: dict[bytes, bytes]) -> Letter | None:

@@ -1,6 +1,5 @@
 """The service's own scripts, run by EVALSHA and loaded again when Redis forgot them."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -27,13 +26,31 @@ _SHA = {
 async def run_all(redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
     """Run the calls in order in one pipeline; return their replies, an exception where one failed.
 
-    Every script may be run twice with the same arguments, so a forgotten script repeats the whole pipeline.
+    What Redis did not run because it had forgotten the script is run again, with the script loaded.
     """
     replies = await _pipelined(redis, calls)
-    if any(isinstance(reply, NoScriptError) for reply in replies):
-        await asyncio.gather(*(redis.script_load(script) for script in {call.script for call in calls}))
-        replies = await _pipelined(redis, calls)
+    if again := unsettled(calls, replies, (NoScriptError,)):
+        for script in {calls[index].script for index in again}:
+            await redis.script_load(script)
+        repeated = await _pipelined(redis, [calls[index] for index in again])
+        for index, reply in zip(again, repeated, strict=True):
+            replies[index] = reply
     return replies
+
+
+def unsettled(calls: Sequence[ScriptCall], replies: Sequence[Any], errors: tuple[type[Exception], ...]) -> list[int]:
+    """Return the places of the calls that `errors` stopped, and of the later calls of the same runs.
+
+    Those were answered as if the earlier one had never been sent, so their replies say nothing. Other runs' calls are
+    left alone: a claim that was won must not be asked for twice.
+    """
+    found: list[int] = []
+    stopped: set[str] = set()
+    for index, (call, reply) in enumerate(zip(calls, replies, strict=True)):
+        if call.keys[0] in stopped or isinstance(reply, errors):
+            stopped.add(call.keys[0])
+            found.append(index)
+    return found
 
 
 async def run(redis: Redis, call: ScriptCall) -> Any:

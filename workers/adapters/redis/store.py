@@ -11,8 +11,8 @@ from api_contracts.runs import TERMINAL, Event, EventData, RunQueued, Status
 from workers.adapters.redis.appender import Appender
 from workers.adapters.redis.connection import mapped
 from workers.adapters.redis.scripts import ACQUIRE, ANNOUNCE, CLAIM, RELEASE, RENEW, run, run_all
-from workers.core.runs.timing import Timing
 from workers.ports import Claimed, Clock, Finished, Granted, Held, Missing
+from workers.settings import Timing
 
 _PAGE = 1000
 _STATUSES: dict[str, Status] = {status: status for status in TERMINAL.values()}
@@ -40,6 +40,7 @@ class RedisRuns:
         self, run_id: str, queued: RunQueued, blob: str | None
     ) -> Literal["created", "exists", "conflict"]:
         """See the port."""
+        keys.check_run_id(run_id)
         call = submit_call(
             run_id, queued, blob, first_look_s=self._timing.lost_message_s, ttl_s=self._timing.live_ttl_s
         )
@@ -51,7 +52,7 @@ class RedisRuns:
         """See the port."""
         call = ScriptCall(
             ACQUIRE,
-            (keys.lease(run_id), keys.events(run_id), keys.due(run_id[-1])),
+            _all_keys(run_id),
             (run_id, owner, self._lease_ms, signature, self._ttl_ms),
         )
         with mapped():
@@ -77,7 +78,7 @@ class RedisRuns:
         calls = [
             ScriptCall(
                 RENEW,
-                (keys.lease(run_id), keys.events(run_id), keys.due(run_id[-1]), keys.inbox(run_id)),
+                _all_keys(run_id),
                 (epoch, run_id, self._lease_ms, self._ttl_ms),
             )
             for run_id, epoch in leases
@@ -101,12 +102,7 @@ class RedisRuns:
 
     async def announced(self, run_id: str) -> None:
         """See the port."""
-        blobs = [keys.blob(run_id, number) for number in BLOBS]
-        call = ScriptCall(
-            ANNOUNCE,
-            (keys.lease(run_id), keys.due(run_id[-1]), keys.events(run_id), keys.inbox(run_id), *blobs),
-            (run_id, int(self._timing.retention_s * 1000)),
-        )
+        call = ScriptCall(ANNOUNCE, _all_keys(run_id), (run_id, int(self._timing.retention_s * 1000)))
         with mapped():
             await run(self._redis, call)
 
@@ -152,16 +148,24 @@ class RedisRuns:
                 pipe.zrangebyscore(keys.due(slot), 0, now, start=0, num=limit)
             due = [run_id.decode() for ids in await pipe.execute() for run_id in ids][:limit]
             replies = await run_all(self._redis, [self._claim(run_id) for run_id in due]) if due else []
-        claimed = []
-        for run_id, reply in zip(due, replies, strict=True):
-            if isinstance(reply, Exception):
-                raise reply
-            if reply[0] == b"claimed":
-                claimed.append(Claimed(run_id, reply[1].decode() or None))
-        return claimed
+            refused = [reply for reply in replies if isinstance(reply, Exception)]
+            # What was claimed is the caller's to send, and nobody looks again for a while: it must not be lost.
+            if refused and len(refused) == len(replies):
+                raise refused[0]
+        return [
+            Claimed(run_id, reply[1].decode() or None)
+            for run_id, reply in zip(due, replies, strict=True)
+            if not isinstance(reply, Exception) and reply[0] == b"claimed"
+        ]
 
     def _claim(self, run_id: str) -> ScriptCall:
         first, longest = self._timing.lost_message_s, self._timing.longest_look_s
         return ScriptCall(
             CLAIM, (keys.lease(run_id), keys.due(run_id[-1])), (run_id, int(first * 1000), int(longest * 1000))
         )
+
+
+def _all_keys(run_id: str) -> tuple[str, ...]:
+    """Return the run's lease, its due index, then every other key of the run."""
+    blobs = (keys.blob(run_id, number) for number in BLOBS)
+    return keys.lease(run_id), keys.due(run_id[-1]), keys.events(run_id), keys.inbox(run_id), *blobs
