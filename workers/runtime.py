@@ -20,7 +20,7 @@ from workers import control
 from workers.adapters.sql.migrate import migrate
 from workers.app import app
 from workers.bootstrap import Services, worker
-from workers.pool import Job, LoopTask, current_job, hooks_of
+from workers.pool import Job, LoopTask, StopReason, current_job, hooks_of
 from workers.ports import StoreUnavailable
 from workers.runners.outcome import Dropped, Ended, Outcome, Unreachable
 from workers.runners.reception import Message
@@ -143,7 +143,13 @@ class RunTask(LoopTask):
         if job is None:
             raise RuntimeError("a run needs the pool workers.pool:TaskPool")
         services = held.services
-        outcome = await services.reception.serve(self._message(kind, request), job.accept_async)
+        try:
+            outcome = await services.reception.serve(self._message(kind, request), job.accept_async)
+        except asyncio.CancelledError:
+            if job.stopping is not StopReason.SHUTDOWN or not job.accepted:
+                raise
+            # Its message is gone and the run lives: to fail here would tell the caller of an end that is none.
+            return Dropped("the worker shuts down; a sweeper rings")
         if isinstance(outcome, Ended):
             self._announce_after(job, services)
         elif isinstance(outcome, Unreachable):
