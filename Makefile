@@ -1,0 +1,55 @@
+# One short command for each intent, the same by hand and in CI. Nothing is needed but git, make and Python >= 3.11.
+# `exec`: the command is make's own child, so that it hears of make's death (see workers/cli/deathsig.py).
+PYTHON ?= python3
+BIN := .venv/bin
+TOO_OLD = Python 3.11 or later is needed, and $(PYTHON) is not; name another: make PYTHON=python3.12
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check style types arrows unit faults soak bench lock
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## The virtual environment in .venv, from requirements.lock (the others do this first)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: $(TOO_OLD)' >&2; exit 1; }
+	@exec $(PYTHON) scripts/setup.py
+
+demo: setup ## The story: a chat that calls a tool in another process, killed in the middle, finished anyway
+	@exec $(BIN)/fireworks-workers demo $(ARGS)
+
+up: setup ## Every process of the Procfile on this machine, until Ctrl-C
+	@exec $(BIN)/fireworks-workers up $(ARGS)
+
+test: setup ## Every test, and the proof that each clause of tests/requirements.toml has one (ARGS="-k lease" for some)
+	@exec $(BIN)/pytest $(ARGS)
+
+check: style types arrows unit ## Every gate that takes less than a minute: style, types, arrows, unit
+
+style: setup ## Lint and format, nothing is changed (ruff)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: setup ## Types, strict (mypy)
+	@exec $(BIN)/mypy
+
+arrows: setup ## Who may import whom (import-linter)
+	@exec $(BIN)/lint-imports
+
+unit: setup ## The tests that need nothing but Python, and the house rules
+	@exec $(BIN)/pytest -q tests/unit tests/test_architecture.py tests/test_requirements.py $(ARGS)
+
+faults: setup ## Real processes under kill, pause and outage
+	@$(if $(wildcard tests/faults/test_*.py),exec $(BIN)/pytest tests/faults $(ARGS),$(call nothing,tests/faults))
+
+soak: setup ## Hours of load with a worker killed now and then
+	@$(if $(wildcard tests/soak/test_*.py),exec $(BIN)/pytest tests/soak $(ARGS),$(call nothing,tests/soak))
+
+bench: setup ## The measures: every benchmarks/p1_... one after the other (ARGS=--quick for a taste)
+	@$(if $(MEASURES),$(each_measure),$(call nothing,benchmarks))
+
+lock: ## requirements.lock anew (needs uv; ARGS=--upgrade for the newest versions)
+	@exec scripts/lock $(ARGS)
+
+MEASURES = $(basename $(notdir $(wildcard benchmarks/p[0-9]*.py)))
+each_measure = set -e; for each in $(MEASURES); do echo "== $$each"; $(BIN)/python -m benchmarks.$$each $(ARGS); done
+nothing = echo '$@: nothing in $(1)/ yet; nothing was run'
