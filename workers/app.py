@@ -42,6 +42,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_transport_options": _transport_options(),
         "result_backend_transport_options": _transport_options(),
+        # redis-py caps a pool at 100 and then raises: results that are stored at the same moment would become failures.
+        "redis_max_connections": settings.concurrency + 64,
         "redis_socket_keepalive": True,
         "redis_retry_on_timeout": True,
         "redis_backend_health_check_interval": 25,

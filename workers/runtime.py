@@ -20,7 +20,8 @@ from workers import control
 from workers.adapters.sql.migrate import migrate
 from workers.app import app
 from workers.bootstrap import Services, worker
-from workers.pool import Job, LoopTask, StopReason, current_job, hooks_of
+from workers.pool import Job, LoopTask, OutcomeKind, StopReason, current_job, hooks_of
+from workers.pool import Outcome as PoolOutcome
 from workers.ports import StoreUnavailable
 from workers.runners.outcome import Dropped, Ended, Outcome, Unreachable
 from workers.runners.reception import Message
@@ -174,10 +175,22 @@ class RunTask(LoopTask):
     def _announce_after(self, job: Job, services: Services) -> None:
         run_id, loop = str(self.request.id), asyncio.get_running_loop()
 
-        def announce(_: Any = None) -> None:
-            asyncio.run_coroutine_threadsafe(_announced(services, run_id), loop)
+        def announce(told: PoolOutcome) -> None:
+            if _is_announced(told):
+                asyncio.run_coroutine_threadsafe(_announced(services, run_id), loop)
 
         job.on_outcome(announce)
+
+
+def _is_announced(told: PoolOutcome) -> bool:
+    """Whether the run's end is out: a result that could not be stored, say, is still owed."""
+    match told.kind:
+        case OutcomeKind.SUCCEEDED | OutcomeKind.IGNORED:
+            return True
+        case OutcomeKind.FAILED:
+            return isinstance(told.error, RunFailed)
+        case _:
+            return False
 
 
 async def _announced(services: Services, run_id: str) -> None:

@@ -20,7 +20,7 @@ class PoolHooks:
     `on_start`: one after the other, before the first message is fetched, 30 s each; one that raises stops the
     worker with one line and exit code 1. `on_drain`: all together, once, when a shutdown begins; they ask the runs
     to hand over and need not wait for them, the pool does. `on_stop`: in reverse order, when no job runs any
-    more, 5 s together; what they raise is logged.
+    more, 5 s together; what they raise is logged. They are awaited after a start that failed, too.
     """
 
     on_start: list[Hook] = field(default_factory=list)

@@ -20,6 +20,7 @@ from celery.worker import state
 from vine import promise
 
 from workers.pool.endings import StopReason
+from workers.pool.executor import DaemonExecutor
 from workers.pool.gate import Gate
 from workers.pool.hooks import PoolHooks, hooks_of
 from workers.pool.job import Job
@@ -66,6 +67,7 @@ class TaskPool(BasePool):
         self._nudge = promise(self._on_nudge)
         self._loop_thread = LoopThread()
         self._threads = JobThreads()
+        self.loop.set_default_executor(DaemonExecutor(self._threads))
         self._slots: Slots[Job] = Slots(int(self.limit or 1), self._start_job)
         self._numbers = count(1)
         self._drained: Future[Any] | None = None

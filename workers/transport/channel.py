@@ -45,7 +45,10 @@ class QoS(RedisQoS):
         spares a redelivery after the visibility timeout.
         """
         if not self.channel.gone:
-            super().ack(delivery_tag)
+            try:
+                super().ack(delivery_tag)
+            except RedisTransport.connection_errors:
+                super().ack(delivery_tag)  # a connection that was cut while it was idle fails once
             return
         try:
             super().ack(delivery_tag)

@@ -1,0 +1,1 @@
+"""The installed Celery and kombu against our pool, transport and control: real workers, real servers."""

@@ -1,0 +1,20 @@
+"""The app of `tasks` with our revoke: ids that begin with `run-` are runs."""
+
+from tests.contract.celery.apps.tasks import app, board
+from workers import control
+
+__all__ = ["app"]
+
+
+def ask_runs_to_cancel(ids: list[str]) -> set[str]:
+    runs = {each for each in ids if each.startswith("run-")}
+    for each in runs:
+        if each.startswith("run-broken-"):
+            raise ConnectionError("redis is away")
+        if each.startswith("run-slow-"):
+            board.gate_sync(each)
+        board.mark_sync(each, "cancel")
+    return runs
+
+
+control.install(ask_runs_to_cancel)
