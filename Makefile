@@ -21,7 +21,7 @@ up: setup ## Every process of the Procfile on this machine, until Ctrl-C
 	@exec $(BIN)/fireworks-workers up $(ARGS)
 
 test: setup ## Every test, and the proof that each clause of tests/requirements.toml has one (ARGS="-k lease" for some)
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: style types arrows unit ## Every gate that takes less than a minute: style, types, arrows, unit
 

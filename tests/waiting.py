@@ -7,7 +7,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 _TICK_S = 0.02
@@ -37,3 +37,15 @@ async def eventually_async(check: Callable[[], Awaitable[T]], within: float = 10
         if loop.time() > end:
             raise AssertionError(f"still {value!r} after {within} s: {check}")
         await asyncio.sleep(_TICK_S)
+
+
+async def idle() -> None:
+    """Return when every task of the loop waits for what only the test can give: time, an event, a letter.
+
+    Threads and sockets are not seen: wait for an event of theirs instead.
+    """
+    loop: Any = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(0)
+        if not loop._ready:
+            return

@@ -16,13 +16,7 @@ transport.install()
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return Celery's settings."""
-    backend_class = f"{backend.RunBackend.__module__}:{backend.RunBackend.__qualname__}"
-    return {
-        "broker_url": settings.broker,
-        "result_backend": f"{backend_class}+{settings.redis_url}",
-        # One backend for all threads: a connection per thread cost 500 clients for 500 tasks.
-        "result_backend_thread_safe": True,
-        "result_expires": int(settings.retention_s),
+    return _connections(settings) | {
         # JSON only: pickle would let whoever reaches the broker run code.
         "task_serializer": "json",
         "result_serializer": "json",
@@ -38,15 +32,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_acks_late": False,
         # Nothing in flight holds an unacknowledged message, so a lost connection has nothing to cancel.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,
-        "broker_transport_options": _transport_options(),
-        "result_backend_transport_options": _transport_options(),
-        # redis-py caps a pool at 100 and then raises: results that are stored at the same moment would become failures.
-        "redis_max_connections": settings.concurrency + 64,
-        "redis_socket_keepalive": True,
-        "redis_retry_on_timeout": True,
-        "redis_backend_health_check_interval": 25,
         # Every queue has an exchange of its own name, on both sides; a queue that `-Q` names is made that way.
         "task_default_queue": names.CONTROL_QUEUE,
         "task_routes": {names.CHAT: {"queue": names.CHAT_QUEUE}},
@@ -58,9 +43,26 @@ def configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _transport_options() -> dict[str, Any]:
+def _connections(settings: Settings) -> dict[str, Any]:
+    backend_class = f"{backend.RunBackend.__module__}:{backend.RunBackend.__qualname__}"
     # A half-open connection is noticed by the health check; a visibility timeout means nothing to early acks.
-    return {"socket_keepalive": True, "health_check_interval": 25}
+    transport_options = {"socket_keepalive": True, "health_check_interval": 25}
+    return {
+        "broker_url": settings.broker,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": transport_options,
+        "result_backend": f"{backend_class}+{settings.redis_url}",
+        "result_backend_transport_options": transport_options,
+        # One backend for all threads: a connection per thread cost 500 clients for 500 tasks.
+        "result_backend_thread_safe": True,
+        "result_expires": int(settings.retention_s),
+        # redis-py caps a pool at 100 and then raises: results that are stored at the same moment would become failures.
+        "redis_max_connections": settings.concurrency + 64,
+        "redis_socket_keepalive": True,
+        "redis_retry_on_timeout": True,
+        "redis_backend_health_check_interval": 25,
+    }
 
 
 def _from_environment() -> dict[str, Any]:

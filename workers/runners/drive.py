@@ -8,17 +8,19 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
 from api_contracts.client.scripts import RESULT_BLOB, SPILL_BYTES
-from api_contracts.runs import EventData, Result, RunCancelled, RunCompleted, RunFailedEvent, RunQueued
+from api_contracts.runs import EventData, Result, RunCancelled, RunCompleted, RunFailedEvent, RunQueued, Status
 from workers.core.runs.frame import Action, Begin, Draining, Effect, Emit, Finish, Machine, Release, SignalArrived, Woke
 from workers.errors import internal
 from workers.ports import Archive, Bell, Clock, Inbox, LeaseLost, Letter, RunRecord, RunStore, StoreUnavailable
 from workers.runners.alarm import Alarm
 from workers.runners.outcome import Dropped, Ended, Outcome
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -105,7 +107,8 @@ class Driver:
             await self._performer.close()
 
     async def _drive(self, owner: str) -> Outcome:
-        await self._perform(self._machine.receive(Begin(owner), self._services.clock.now()))
+        early, self._facts = self._facts, []  # a process that drains says so first: nothing is begun to be stopped
+        await self._perform(self._decide([*early, Begin(owner)]))
         while self._outcome is None:
             await self._perform(self._decide(await self._next()))
         return self._outcome
@@ -155,36 +158,44 @@ class Driver:
 
     async def _commit(self, events: list[EventData]) -> None:
         if events:
-            self._seq = await self._services.store.append(self.run_id, self._epoch, self._seq, events)
+            await self._append(events)
             events.clear()
+
+    async def _append(self, events: list[EventData], terminal: Status | None = None) -> None:
+        store, base = self._services.store, self._seq
+        self._seq = await self._until_done(
+            lambda: store.append(self.run_id, self._epoch, base, events, terminal=terminal)
+        )
 
     async def _end(self, finish: Finish) -> None:
         """SQL first, then the terminal event; Celery's turn comes when the driver returns."""
         await self._performer.close()
         await self._until_done(lambda: self._services.archive.save(self._record(finish)))
         text = json.dumps(finish.result, ensure_ascii=False)
-        spilled = len(text) > SPILL_BYTES
+        spilled = len(text.encode()) > SPILL_BYTES
         if spilled:
             await self._until_done(lambda: self._services.store.put_blob(self.run_id, RESULT_BLOB, text))
-        event = _terminal(finish, spilled=spilled)
-        await self._services.store.append(self.run_id, self._epoch, self._seq, [event], terminal=finish.status)
+        await self._append([_terminal(finish, spilled=spilled)], finish.status)
         self._outcome = Ended(finish.status, finish.result, finish.failure)
 
     async def _release(self) -> None:
         await self._performer.close()
         await self._until_done(lambda: self._services.store.release(self.run_id, self._epoch))
-        await self._services.bell.ring(self.run_id, self._signature, self._queued)
+        try:
+            await self._services.bell.ring(self.run_id, self._signature, self._queued)
+        except StoreUnavailable as exc:  # a released run is due within a lease: a sweeper rings
+            _log.warning("run.not_rung", run_id=self.run_id, error=str(exc))
         self._outcome = Dropped("handed over")
 
-    async def _until_done(self, act: Callable[[], Awaitable[None]]) -> None:
+    async def _until_done(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Act, again and again while a store is away, until the run is known to be another's."""
         while True:
+            if any(isinstance(fact, LeaseLost) for fact in self._facts):
+                raise LeaseLost(self.run_id)
             try:
-                await act()
-                return
+                return await act()
             except StoreUnavailable as exc:
                 _log.warning("run.waiting", run_id=self.run_id, error=str(exc))
-                if any(isinstance(fact, LeaseLost) for fact in self._facts):
-                    raise LeaseLost(self.run_id) from exc
                 await self._services.clock.sleep_until(self._services.clock.now() + _PAUSE_S)
 
     def _record(self, finish: Finish) -> RunRecord:

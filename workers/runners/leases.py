@@ -23,7 +23,9 @@ class LeaseKeeper:
         return len(self._held)
 
     def hold(self, run_id: str, epoch: int, lost: Callable[[], None]) -> None:
-        """Renew from now on; call `lost` on the loop when the lease is another's."""
+        """Renew from now on; call `lost` on the loop when the lease is another's, be it in this process."""
+        if before := self._held.get(run_id):
+            before[1]()
         self._held[run_id] = (epoch, lost)
 
     def drop(self, run_id: str, epoch: int) -> None:
@@ -39,6 +41,8 @@ class LeaseKeeper:
                 await self.renew()
             except StoreUnavailable as exc:
                 _log.warning("lease.not_renewed", runs=len(self._held), error=str(exc))
+            except Exception:  # noqa: BLE001 - nobody starts this loop again: without it every run would be lost
+                _log.exception("lease.defect", runs=len(self._held))
 
     async def renew(self) -> None:
         """Renew once."""

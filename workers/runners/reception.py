@@ -11,14 +11,15 @@ from typing import Any, Protocol
 import structlog
 from pydantic import ValidationError
 
-from api_contracts.client.scripts import digest_of, spill
+from api_contracts.client.scripts import canonical, digest_of, spill
 from api_contracts.failure import Failure
 from api_contracts.names import Kind
-from api_contracts.runs import Event, Result, RunQueued
+from api_contracts.runs import Event, Result, RunQueued, RunStarted
 from api_contracts.runs import Request as Frame
 from api_contracts.vocabulary import typed
 from workers.core.runs.frame import Effect, Machine
 from workers.core.runs.refusal import Refusal
+from workers.errors import internal
 from workers.ports import Finished, Granted, Held, LeaseLost, StoreUnavailable
 from workers.runners.drive import Driver, DriverServices, Performer
 from workers.runners.leases import LeaseKeeper
@@ -78,9 +79,9 @@ class Reception:
     async def serve(self, message: Message, accept: Callable[[], Awaitable[None]]) -> Outcome:
         """Serve one message. `accept` tells the broker; it is called once the run is recorded and leased."""
         try:
-            if (dropped := await self._record(message)) is not None:
-                return dropped
-            digest = _stored_digest(message.request) or digest_of(_object(message.request))
+            digest = _stored_digest(message.request) or await self._record(message)
+            if digest is None:
+                return Dropped("another request under the same id")
             found = await self._services.store.acquire(message.run_id, self._owner, message.signature(digest))
         except StoreUnavailable as exc:
             return Unreachable(str(exc))
@@ -95,10 +96,8 @@ class Reception:
             case _:
                 return await self._stored_outcome(message.run_id)
 
-    async def _record(self, message: Message) -> Dropped | None:
-        """Give a foreign message its record; a client's message has one already."""
-        if _stored_digest(message.request):
-            return None
+    async def _record(self, message: Message) -> str | None:
+        """Give a foreign message its record; return its digest, or None when it is in conflict with the record."""
         request = _object(message.request)
         queued = RunQueued(
             kind=message.kind, digest=digest_of(request), writer=self._writer, request=request, **_frame(request)
@@ -106,10 +105,10 @@ class Reception:
         queued, blob = spill(queued)
         said = await self._services.store.submit(message.run_id, queued, blob)
         if said != "conflict":
-            return None
+            return queued.digest
         _log.warning("run.conflict", run_id=message.run_id)
         await self._services.store.signal(message.run_id, "conflict", {"digest": queued.digest}, queued.digest)
-        return Dropped("another request under the same id")
+        return None
 
     async def _serve_leased(self, message: Message, epoch: int, seq: int) -> Outcome:
         """Drive. The message is acknowledged by now: should this fail, the lease runs out and a sweeper rings."""
@@ -134,25 +133,31 @@ class Reception:
     async def _driver(self, message: Message) -> tuple[Driver, float]:
         run_id = message.run_id
         events = await self._services.store.read(run_id)
-        queued = typed(events[0]) if events else None
-        if not isinstance(queued, RunQueued):
-            queued = RunQueued(kind=message.kind, digest="")
-            machine, performer = refusal(run_id, JOURNAL_LOST)
-        else:
-            request = await self._request(run_id, queued)
-            machine, performer = self._kinds.prepare(run_id, queued, request, events[0].at / 1000)
-        for event in events[1:]:
-            if (data := typed(event)) is not None:
-                machine.fold(data, event.at / 1000)
-        signature = message.signature(queued.digest)
         queued_at = events[0].at / 1000 if events else self._services.clock.now()
+        queued = _queued(events) or RunQueued(kind=message.kind, digest="")
+        request = await self._request(run_id, queued)
+        try:
+            machine, performer = self._prepared(run_id, queued, request, events)
+        except Exception as exc:  # noqa: BLE001 - a defect of ours ends this run, which would meet it for ever
+            _log.exception("run.defect", run_id=run_id)
+            machine, performer = refusal(run_id, internal(exc))
+            if any(event.type == RunStarted.TYPE for event in events):
+                machine.fold(RunStarted(owner=""), queued_at)
+        signature = message.signature(queued.digest)
         return Driver(run_id, queued, signature, machine, performer, self._services), queued_at
 
-    async def _request(self, run_id: str, queued: RunQueued) -> Mapping[str, Any]:
+    def _prepared(
+        self, run_id: str, queued: RunQueued, request: Mapping[str, Any] | None, events: list[Event]
+    ) -> tuple[Machine, Performer]:
+        if request is None:
+            return _folded(refusal(run_id, JOURNAL_LOST), events)
+        return _folded(self._kinds.prepare(run_id, queued, request, events[0].at / 1000), events)
+
+    async def _request(self, run_id: str, queued: RunQueued) -> Mapping[str, Any] | None:
         if queued.request_blob is None:
-            return queued.request or {}
+            return queued.request
         text = await self._services.store.blob(run_id, queued.request_blob)
-        found: dict[str, Any] = json.loads(text) if text is not None else {}
+        found: dict[str, Any] | None = json.loads(text) if text is not None else None
         return found
 
     async def _stored_outcome(self, run_id: str) -> Outcome:
@@ -161,19 +166,19 @@ class Reception:
             if record := await self._services.archive.load(run_id):
                 return ended(record.result)
             for event in reversed(await self._services.store.read(run_id)):
-                if event.terminal:
-                    return ended(await self._result(run_id, event))
+                if event.terminal and (result := await self._result(run_id, event)) is not None:
+                    return ended(result)
         except StoreUnavailable as exc:
             return Unreachable(str(exc))
-        result = Result(run_id=run_id, status="failed", failure=JOURNAL_LOST)
-        return ended(result.model_dump(mode="json", exclude_none=True))
+        lost = Result(run_id=run_id, status="failed", failure=JOURNAL_LOST)
+        return ended(lost.model_dump(mode="json", exclude_none=True))
 
-    async def _result(self, run_id: str, event: Event) -> Mapping[str, Any]:
+    async def _result(self, run_id: str, event: Event) -> Mapping[str, Any] | None:
         if (number := event.data.get("result_blob")) is None:
             inline: dict[str, Any] = event.data["result"]
             return inline
         text = await self._services.store.blob(run_id, int(number))
-        spilled: dict[str, Any] = json.loads(text or "{}")
+        spilled: dict[str, Any] | None = json.loads(text) if text is not None else None
         return spilled
 
 
@@ -199,6 +204,21 @@ class _Idle:
         """See `Performer`."""
 
 
+def _queued(events: list[Event]) -> RunQueued | None:
+    try:
+        queued = typed(events[0]) if events else None
+    except ValidationError:
+        return None
+    return queued if isinstance(queued, RunQueued) else None
+
+
+def _folded(made: tuple[Machine, Performer], events: list[Event]) -> tuple[Machine, Performer]:
+    for event in events[1:]:
+        if (data := typed(event)) is not None:
+            made[0].fold(data, event.at / 1000)
+    return made
+
+
 def _stored_digest(request: Any) -> str | None:
     """Return the digest from the reference that our client sends instead of the request."""
     match request:
@@ -209,7 +229,14 @@ def _stored_digest(request: Any) -> str | None:
 
 
 def _object(request: Any) -> dict[str, Any]:
-    return request if isinstance(request, dict) else {"request": f"a {type(request).__name__}, not a JSON object"}
+    """Return the request, or an object that is refused with the reason when the run begins."""
+    if not isinstance(request, dict):
+        return {"request": f"a {type(request).__name__}, not a JSON object"}
+    try:
+        canonical(request).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        return {"request": f"cannot be stored as JSON: {type(exc).__name__}"}
+    return request
 
 
 def _frame(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,14 +38,15 @@ class _Watch:
 class InboxReader:
     """Reads the inboxes of all runs of a process.
 
-    `redis` must be a client of its own with one connection, whose read timeout is longer than `BLOCK_MS`; `other` is
+    `redis` must be a client of its own with one connection, whose read timeout is longer than `block_ms`; `other` is
     any other client of the same server, used to unblock it.
     """
 
-    def __init__(self, redis: Redis, other: Redis, clock: Clock) -> None:
+    def __init__(self, redis: Redis, other: Redis, clock: Clock, *, block_ms: int = BLOCK_MS) -> None:
         self._redis = redis
         self._other = other
         self._clock = clock
+        self._block_ms = block_ms
         self._watches: dict[str, _Watch] = {}
         self._changed = asyncio.Event()
         self._added = 0
@@ -127,7 +128,7 @@ class InboxReader:
         self._read_since = self._added
         asked = dict(self._watches)
         where = {key: watch.after for key, watch in asked.items()}
-        reply = await self._redis.xread(cast("Any", where), count=_PAGE, block=BLOCK_MS)
+        reply = await self._redis.xread(cast("Any", where), count=_PAGE, block=self._block_ms)
         for key, entries in cast("list[_Page]", reply or []):
             self._hand_over(key.decode(), asked[key.decode()], entries)
 

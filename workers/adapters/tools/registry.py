@@ -70,31 +70,30 @@ class Registry:
         """See the port. A sync function runs in a thread: it cannot be stopped, only no longer waited for."""
         found = self._tools[name]
         try:
-            checked = found.arguments.model_validate(dict(arguments))
-        except ValidationError as exc:
-            return ToolOutcome(ok=False, content=_refusal(exc), detail="the arguments do not fit the schema")
-        given = {field: getattr(checked, field) for field in found.arguments.model_fields}
-        if found.context:
-            given[found.context] = CallContext(key)
-        try:
-            if inspect.iscoroutinefunction(found.function):
-                value = await found.function(**given)
-            else:
-                value = await asyncio.to_thread(found.function, **given)
-        except Exception as exc:  # noqa: BLE001 - a tool may raise anything; the run goes on
-            _log.warning("tool.raised", tool=name, error=type(exc).__name__)
-            return ToolOutcome(ok=False, content=_RAISED, detail=f"{type(exc).__name__}: {exc}"[:2000])
-        return _outcome(value)
+            given = _given(found, arguments, key)
+            return _outcome(await _called(found.function, given))
+        except _Unfit as exc:
+            return ToolOutcome(ok=False, content=str(exc), detail="the arguments do not fit the schema")
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _raised(name, exc)  # its own doing: nobody asked it to stop
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a tool may raise anything; the run goes on
+            return _raised(name, exc)
 
     def _add(self, function: Callable[..., Any]) -> None:
         mark: Mark = getattr(function, MARK)
         if mark.name in self._tools:
             raise ValueError(f"two tools are named {mark.name!r}")
-        arguments, context = _arguments_of(function)
-        doc = parse(inspect.getdoc(function) or "")
-        schema = arguments.model_json_schema()
+        try:
+            doc = parse(inspect.getdoc(function) or "")
+            arguments, context = _arguments_of(function)
+            schema = arguments.model_json_schema()
+        except Exception as exc:  # pydantic's, and whatever evaluating an annotation raises
+            raise ValueError(f"tool {mark.name!r}: {exc}") from exc
         schema.pop("title", None)
-        card = ToolCard(mark.name, doc.description or "", schema, mark.effect, mark.timeout_s)
+        card = ToolCard(mark.name, (doc.description or "").strip(), schema, mark.effect, mark.timeout_s)
         self._tools[mark.name] = _Tool(card, function, arguments, context)
 
 
@@ -112,12 +111,43 @@ def _arguments_of(function: Callable[..., Any]) -> tuple[type[BaseModel], str | 
             context = name
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise ValueError(f"tool {function.__name__!r}: parameter {name!r} must have a name of its own")
+            raise ValueError(f"parameter {name!r} must have a name of its own")
         if parameter.annotation is parameter.empty:
-            raise ValueError(f"tool {function.__name__!r}: parameter {name!r} has no type")
+            raise ValueError(f"parameter {name!r} has no type")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[name] = (parameter.annotation, Field(default, description=described.get(name)))
     return create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields), context
+
+
+class _Unfit(Exception):
+    """The arguments do not fit; the text is for the model."""
+
+
+def _given(found: _Tool, arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
+    try:
+        checked = found.arguments.model_validate(dict(arguments))
+    except ValidationError as exc:
+        raise _Unfit(_refusal(exc)) from exc
+    given = {field: getattr(checked, field) for field in found.arguments.model_fields}
+    return given | {found.context: CallContext(key)} if found.context else given
+
+
+async def _called(function: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    def in_thread() -> Any:
+        try:
+            return function(**given)
+        except StopIteration as exc:  # no future can carry it: who waits would wait for ever
+            raise RuntimeError("StopIteration") from exc
+
+    if inspect.iscoroutinefunction(function):
+        return await function(**given)
+    value = await asyncio.to_thread(in_thread)
+    return await value if inspect.isawaitable(value) else value  # an async function under a plain decorator
+
+
+def _raised(name: str, exc: BaseException) -> ToolOutcome:
+    _log.warning("tool.raised", tool=name, error=type(exc).__name__)
+    return ToolOutcome(ok=False, content=_RAISED, detail=f"{type(exc).__name__}: {exc}"[:2000])
 
 
 def _outcome(value: Any) -> ToolOutcome:

@@ -16,11 +16,11 @@ class Refusal:
         self._failure = failure
         self._started = False
 
-    def fold(self, event: EventData, at: float) -> None:  # noqa: ARG002 - the port's
+    def fold(self, event: EventData, at: float) -> None:
         """See `Machine`."""
         self._started = self._started or isinstance(event, RunStarted)
 
-    def receive(self, fact: object, now: float) -> list[Action]:  # noqa: ARG002
+    def receive(self, fact: object, now: float) -> list[Action]:
         """See `Machine`."""
         if not isinstance(fact, Begin):
             return []

@@ -1,0 +1,1 @@
+"""What the acceptance tests run beside the service: tools inside a worker, and a service of tools elsewhere."""

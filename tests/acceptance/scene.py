@@ -1,0 +1,62 @@
+"""What the emulator answers in the acceptance tests. The first word of the user's text chooses; the rest is free."""
+
+from workers.emulator.scenes import Reply, Rule, Scene, ScriptedCall, Span, When
+
+WORKER_TOOLS = ("lookup", "wait_pure", "wait_once", "raises")
+SERVICE_TOOLS = ("read", "charge", "broken", "bare", "absent")
+_WORDS = "one two three four five six seven eight nine ten"
+
+SHORT_PACE, LONG_PACE = 20, 10
+"""Tokens per second: the story's 40 tokens are a stream of 2 s, or of 4 s."""
+STORY = " ".join([_WORDS] * 4)
+
+
+def _call(tool: str, suffix: str = "") -> ScriptedCall:
+    return ScriptedCall(name=tool, arguments=f'{{"key": "{{match:1}}{suffix}"}}')
+
+
+def _pair(word: str, here: str, there: str) -> Rule:
+    """`use WORD KEY`: two calls in one answer, with the keys KEY.here and KEY.there."""
+    calls = (_call(here, ".here"), _call(there, ".there"))
+    return Rule(when=When(user_regex=rf"^use {word} (\S+)", tool_results=0), reply=Reply(tool_calls=calls))
+
+
+def _tool_rules() -> list[Rule]:
+    """`use TOOL KEY`: the model calls the tool with the key, then says what it was told."""
+    named = [
+        Rule(when=When(user_regex=rf"^use {tool} (\S+)", tool_results=0), reply=Reply(tool_calls=(_call(tool),)))
+        for tool in (*WORKER_TOOLS, *SERVICE_TOOLS, "no_such_tool")
+    ]
+    return [
+        *named,
+        _pair("both", "lookup", "read"),
+        _pair("late", "wait_pure", "charge"),
+        Rule(
+            when=When(user_regex=r"^use (both|late)", tool_results=Span(min=1)),
+            reply=Reply(text="told: {tool_result:0} + {tool_result:1}"),
+        ),
+        Rule(when=When(user_regex=r"^use", tool_results=Span(min=1)), reply=Reply(text="told: {tool_result:0}")),
+    ]
+
+
+def _faulty(word: str, *faults: str, times: int | None = None) -> Rule:
+    return Rule(when=When(user_regex=rf"^{word}\b"), reply=Reply(text=STORY), faults=faults, times=times)
+
+
+def scene() -> Scene:
+    """Return the rules."""
+    return Scene(
+        name="acceptance",
+        rules=(
+            Rule(when=When(user_regex=r"(?s)^echo (.*)"), reply=Reply(text="{match:1}")),
+            Rule(when=When(user_regex=r"^short"), reply=Reply(text=STORY), pace=SHORT_PACE),
+            Rule(when=When(user_regex=r"^long"), reply=Reply(text=STORY), pace=LONG_PACE),
+            _faulty("stall", "stall_after=3"),
+            _faulty("twice500", "500", times=2),
+            _faulty("denied", "403"),
+            _faulty("cut", "cut_after=5", times=1),
+            _faulty("instream", "stream_error_after=5", times=1),
+            Rule(when=When(user_regex=r"^(twice500|cut|instream)"), reply=Reply(text=STORY)),
+            *_tool_rules(),
+        ),
+    )

@@ -1,0 +1,117 @@
+"""Producers without a line of our code: Celery's send_task by name, and a message that is written byte by byte."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.result import AsyncResult
+
+from tests.acceptance.cluster import Cluster, say
+from tests.acceptance.journal import is_right, of_type, types
+from tests.waiting import eventually
+
+TASK, QUEUE = "fireworks.chat.complete", "fireworks.chat"
+
+
+@pytest.fixture
+def app(cluster: Cluster) -> Iterator[Celery]:
+    with cluster.foreign_app() as app:
+        yield app
+
+
+def raw_message(task_id: str, request: Any) -> str:
+    """Return what Celery's protocol 2 puts into the queue's list, written by hand."""
+    body = base64.b64encode(json.dumps([[], {"request": request}, {}]).encode()).decode()
+    properties = {
+        "correlation_id": task_id,
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": QUEUE},
+        "delivery_tag": f"tag-{task_id}",
+        "body_encoding": "base64",
+    }
+    headers = {"lang": "js", "task": TASK, "id": task_id, "root_id": task_id, "parent_id": None, "group": None}
+    envelope = {"content-type": "application/json", "content-encoding": "utf-8"}
+    return json.dumps({"body": body, "headers": headers, "properties": properties, **envelope})
+
+
+@pytest.mark.requirement("RUN-13")
+def test_send_task_by_name_starts_a_run(cluster: Cluster, app: Celery, name: str) -> None:
+    sent = app.send_task(TASK, kwargs={"request": say("echo by name")}, task_id=name, queue=QUEUE)
+    assert sent.get(timeout=60)["message"]["content"] == "by name"
+    events = cluster.client.events(name)
+    assert is_right(events)
+    assert events[0].type == "run.queued"
+    assert events[0].data["request"] == say("echo by name")
+
+
+@pytest.mark.requirement("RUN-13")
+def test_a_message_written_by_hand_with_plain_redis_starts_a_run(cluster: Cluster, app: Celery, name: str) -> None:
+    cluster.redis.lpush(QUEUE, raw_message(name, say("echo by hand")))
+    assert AsyncResult(name, app=app).get(timeout=60)["message"]["content"] == "by hand"
+    assert is_right(cluster.client.events(name))
+
+
+@pytest.mark.requirement("RUN-09", "RUN-13")
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"model": "m", "messages": [{"role": "user", "content": "hush-hush"}], "temperature": "hush-hush"},
+        {"model": "m", "messages": [{"role": "user", "content": "hush-hush"}], "hush": "hush-hush"},
+        {"model": "m", "messages": [{"role": "user", "content": "hush-hush"}], "tools": ["no_tool_of_that_name"]},
+        "hush-hush",
+        ["hush-hush"],
+        None,
+    ],
+    ids=["bad value", "unknown field", "unknown tool", "text", "list", "nothing"],
+)
+def test_a_bad_request_ends_as_failure_without_trace_or_content(
+    cluster: Cluster, app: Celery, name: str, request_: Any
+) -> None:
+    app.send_task(TASK, kwargs={"request": request_}, task_id=name, queue=QUEUE)
+    meta = eventually(lambda: (found := cluster.meta(name))["status"] == "FAILURE" and found, within=60)
+    assert not meta["traceback"]
+    assert "hush-hush" not in json.dumps(meta)
+    assert meta["result"]["exc_type"] == "RunFailed"
+    (failure,) = meta["result"]["exc_message"]
+    assert (failure["category"], failure["at_fault"], failure["retryable"]) == ("bad_request", "caller", False)
+    result = cluster.client.result(name)
+    assert result.failure is not None
+    assert result.failure.model_dump(exclude_none=True) == failure
+    assert is_right(cluster.client.events(name))
+
+
+@pytest.mark.requirement("RUN-09", "RUN-01")
+def test_a_bad_run_id_is_refused_without_a_journal(cluster: Cluster, app: Celery, name: str) -> None:
+    bad = f"{name}/../x"
+    app.send_task(TASK, kwargs={"request": say("echo no")}, task_id=bad, queue=QUEUE)
+    meta = eventually(lambda: (found := cluster.meta(bad))["status"] == "FAILURE" and found, within=60)
+    assert meta["result"]["exc_message"][0]["code"] == "bad_run_id"
+    assert not meta["traceback"]
+
+
+@pytest.mark.requirement("RUN-01")
+def test_a_conflicting_message_is_dropped_and_noted_and_the_run_goes_on(
+    cluster: Cluster, app: Celery, name: str
+) -> None:
+    app.send_task(TASK, kwargs={"request": say("short")}, task_id=name, queue=QUEUE)
+    eventually(lambda: "chat.delta" in types(cluster.client.events(name)), within=60)
+    for text in ("echo another", "echo another", "echo a third"):
+        app.send_task(TASK, kwargs={"request": say(text)}, task_id=name, queue=QUEUE)
+    events = list(cluster.client.follow(name, timeout_s=60))
+    assert is_right(events)
+    assert len({event.data["digest"] for event in of_type(events, "run.conflict")}) == 2
+    assert types(events).count("chat.requested") == 1
+    assert AsyncResult(name, app=app).get(timeout=60)["message"]["content"].startswith("one two")
+    eventually(lambda: cluster.logged("run.conflict", name) == 3)
+
+
+@pytest.mark.requirement("RUN-13")
+def test_a_message_that_cannot_be_read_disturbs_nothing(cluster: Cluster, app: Celery, name: str) -> None:
+    for poison in ("{", '{"body": 1}', "", raw_message(name, say("echo x")).replace("base64", "rot13")):
+        cluster.redis.lpush(QUEUE, poison)
+    sent = app.send_task(TASK, kwargs={"request": say("echo after")}, task_id=name, queue=QUEUE)
+    assert sent.get(timeout=60)["message"]["content"] == "after"
+    assert all(process.lives for process in cluster.processes)
