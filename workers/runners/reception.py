@@ -17,8 +17,8 @@ from api_contracts.names import Kind
 from api_contracts.runs import Event, Result, RunQueued, RunStarted
 from api_contracts.runs import Request as Frame
 from api_contracts.vocabulary import typed
-from workers.core.runs.frame import Effect, Machine
-from workers.core.runs.refusal import Refusal
+from workers.core.runs.frame import Effect, Finish, Machine
+from workers.core.runs.refusal import Foregone, Refusal
 from workers.errors import internal
 from workers.ports import Finished, Granted, Held, LeaseLost, StoreUnavailable
 from workers.runners.drive import Driver, DriverServices, Performer
@@ -114,7 +114,7 @@ class Reception:
         """Drive. The message is acknowledged by now: should this fail, the lease runs out and a sweeper rings."""
         driver = None
         try:
-            driver, queued_at = await self._driver(message)
+            driver, queued_at = await self._driver(message, epoch)
             self._drivers[message.run_id] = driver
             self._keeper.hold(message.run_id, epoch, driver.lost)
             if self._force_at is not None:
@@ -130,14 +130,15 @@ class Reception:
             if self._drivers.get(message.run_id) is driver:
                 self._drivers.pop(message.run_id, None)
 
-    async def _driver(self, message: Message) -> tuple[Driver, float]:
+    async def _driver(self, message: Message, epoch: int) -> tuple[Driver, float]:
         run_id = message.run_id
         events = await self._services.store.read(run_id)
         queued_at = events[0].at / 1000 if events else self._services.clock.now()
         queued = _queued(events) or RunQueued(kind=message.kind, digest="")
         request = await self._request(run_id, queued)
         try:
-            machine, performer = self._prepared(run_id, queued, request, events)
+            known = await self._known_end(run_id) if epoch == 1 else None
+            machine, performer = known or self._prepared(run_id, queued, request, events)
         except Exception as exc:  # noqa: BLE001 - a defect of ours ends this run, which would meet it for ever
             _log.exception("run.defect", run_id=run_id)
             machine, performer = refusal(run_id, internal(exc))
@@ -152,6 +153,18 @@ class Reception:
         if request is None:
             return _folded(refusal(run_id, JOURNAL_LOST), events)
         return _folded(self._kinds.prepare(run_id, queued, request, events[0].at / 1000), events)
+
+    async def _known_end(self, run_id: str) -> tuple[Machine, Performer] | None:
+        """Return what ends a run as SQL remembers it: the journal was gone, but the same id is the same run."""
+        try:
+            record = await self._services.archive.load(run_id)
+        except StoreUnavailable as exc:
+            _log.warning("run.unremembered", run_id=run_id, error=str(exc))  # it cannot end before SQL is back
+            return None
+        if record is None:
+            return None
+        end = ended(record.result)
+        return Foregone(Finish(end.status, end.result, end.failure)), _Idle()
 
     async def _request(self, run_id: str, queued: RunQueued) -> Mapping[str, Any] | None:
         if queued.request_blob is None:

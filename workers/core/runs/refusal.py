@@ -1,19 +1,18 @@
-"""The machine of a run that cannot be run: it says so and fails."""
+"""The machines of runs whose end is known before they begin: they start, and end."""
 
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Result, RunResumed, RunStarted
 from workers.core.runs.frame import Action, Begin, Emit, Finish
 
 
-class Refusal:
-    """`Machine` that ends in `failure` at once."""
+class Foregone:
+    """`Machine` that ends as `finish` says at once."""
 
     cursor = "0"
     deadline: float | None = None
 
-    def __init__(self, run_id: str, failure: Failure) -> None:
-        self._run_id = run_id
-        self._failure = failure
+    def __init__(self, finish: Finish) -> None:
+        self._finish = finish
         self._started = False
 
     def fold(self, event: EventData, at: float) -> None:
@@ -24,6 +23,13 @@ class Refusal:
         """See `Machine`."""
         if not isinstance(fact, Begin):
             return []
-        result = Result(run_id=self._run_id, status="failed", failure=self._failure)
         first = RunResumed(owner=fact.owner) if self._started else RunStarted(owner=fact.owner)
-        return [Emit(first), Finish("failed", result.model_dump(mode="json", exclude_none=True), self._failure)]
+        return [Emit(first), self._finish]
+
+
+class Refusal(Foregone):
+    """`Machine` of a run that cannot be run: it fails with `failure`."""
+
+    def __init__(self, run_id: str, failure: Failure) -> None:
+        result = Result(run_id=run_id, status="failed", failure=failure)
+        super().__init__(Finish("failed", result.model_dump(mode="json", exclude_none=True), failure))
