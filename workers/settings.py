@@ -1,6 +1,7 @@
 """Every setting of the service, read once from the environment, frozen. The provider's names have their own prefix."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,8 @@ class Settings(BaseSettings):
 
     @property
     def folder(self) -> Path:
-        """Return the state folder: `FW_STATE_DIR`, else the user's."""
-        if self.state_dir:
-            return self.state_dir
-        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return Path(base) / "fireworks-workers"
+        """Return the state folder."""
+        return self.state_dir or state_folder()
 
     @property
     def timing(self) -> Timing:
@@ -119,6 +117,16 @@ class Settings(BaseSettings):
             live_ttl_s=self.live_ttl_s,
             retention_s=self.retention_s,
         )
+
+
+def state_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """This user's state: `FW_STATE_DIR`, else `fireworks-workers` in `$XDG_STATE_HOME`, else in `~/.local/state`."""
+    env = os.environ if environ is None else environ
+    if own := env.get("FW_STATE_DIR"):
+        return Path(own).expanduser()
+    xdg = Path(env.get("XDG_STATE_HOME", ""))
+    # The XDG specification has relative paths ignored.
+    return (xdg if xdg.is_absolute() else Path.home() / ".local" / "state") / "fireworks-workers"
 
 
 def read_settings(**given: Any) -> Settings:

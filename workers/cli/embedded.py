@@ -10,7 +10,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -235,16 +235,6 @@ def find_running(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, redis.RedisError):
         return None
     return url if where.get("dir") == str(folder.resolve()) else None
-
-
-def state_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """This user's state: `FW_STATE_DIR`, else `fireworks-workers` in `$XDG_STATE_HOME`, else in `~/.local/state`."""
-    env = os.environ if environ is None else environ
-    if own := env.get("FW_STATE_DIR"):
-        return Path(own).expanduser()
-    xdg = Path(env.get("XDG_STATE_HOME", ""))
-    # The XDG specification has relative paths ignored.
-    return (xdg if xdg.is_absolute() else Path.home() / ".local" / "state") / "fireworks-workers"
 
 
 def _binary() -> Path:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.cli.embedded import EmbeddedValkey, find_running, state_folder
+from workers.cli.embedded import EmbeddedValkey, find_running
 from workers.cli.procfile import with_own_scripts
 from workers.errors import Misconfigured
+from workers.settings import state_folder
 
 EMULATOR_KEY = "fw_emulator"
 """What the stand-in takes for a key; no secret."""

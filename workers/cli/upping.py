@@ -5,12 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from workers.cli.embedded import state_folder
 from workers.cli.prefixed import PrefixedPrinter
 from workers.cli.procfile import Command, ProcfileError, parse_procfile
 from workers.cli.stack import Stack, stack
 from workers.cli.supervisor import Supervisor
 from workers.errors import Misconfigured
+from workers.settings import state_folder
 
 _EMULATOR = "emulator"
 

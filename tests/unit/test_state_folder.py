@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.cli.embedded import state_folder
+from workers.settings import state_folder
 
 HOME = Path.home() / ".local" / "state" / "fireworks-workers"
 
