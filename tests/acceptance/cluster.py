@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,9 +184,13 @@ class Cluster:
         """Return Celery's stored result as any Redis client reads it."""
         return dict(json.loads(str(self.redis.get(f"celery-task-meta-{task_id}") or '{"status": "PENDING"}')))
 
-    def foreign_app(self) -> Celery:
-        """Return the app of a producer that has none of our code; close it."""
-        return Celery("foreign", broker=self.broker, backend=self.valkey.url, set_as_current=False)
+    @contextmanager
+    def foreign_app(self) -> Iterator[Celery]:
+        """Yield the app of a producer that has none of our code."""
+        with Celery("foreign", broker=self.broker, backend=self.valkey.url, set_as_current=False) as app:
+            yield app
+            app.backend.result_consumer.stop()  # closing an app leaves its subscription open
+            app.backend.client.close()
 
     def close(self) -> None:
         """End every process. No key of ours may be left without an end (RUN-11), and nothing we did not foresee."""
