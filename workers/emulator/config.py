@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from workers.emulator.catalogue import DEFAULT_MODELS, ModelCard
 from workers.emulator.default_scene import DEFAULT_SCENE
 from workers.emulator.scenes import Scene
+from workers.emulator.speech.config import SpeechConfig
 
 
 class RateLimits(BaseModel):
@@ -45,4 +46,5 @@ class EmulatorConfig(BaseModel):
     default_max_tokens: int = Field(default=2048, ge=1)
     prompt_cache: bool = True
     rate_limits: RateLimits = RateLimits()
+    speech: SpeechConfig = SpeechConfig()
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)

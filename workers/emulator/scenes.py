@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workers.emulator.dialogue import Dialogue
 from workers.emulator.faults import parse_faults
+from workers.emulator.speech.config import SpeechConfig
 
 
 class _Value(BaseModel):
@@ -137,10 +138,11 @@ class Rule(_Value):
 
 
 class Scene(_Value):
-    """An ordered list of rules."""
+    """An ordered list of rules, and how speech behaves; None leaves that to the server's settings."""
 
     name: str = "scene"
     rules: tuple[Rule, ...] = ()
+    speech: SpeechConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from workers.emulator.chat import ChatDesk, header_faults
 from workers.emulator.config import EmulatorConfig
 from workers.emulator.errors import ErrorReply, Refused
 from workers.emulator.faults import FaultSyntax, parse_faults
+from workers.emulator.speech import add_speech, is_speech
 from workers.emulator.state import EmulatorState, Stats
 
 PREFIXES = ("/inference/v1", "/v1")  # the official SDK uses the second once its base URL is changed (WIRE 7.14)
@@ -36,6 +38,8 @@ def build_app(config: EmulatorConfig) -> web.Application:
     for prefix in PREFIXES:
         app.router.add_post(f"{prefix}/chat/completions", _chat)
         app.router.add_get(f"{prefix}/models", _models)
+    speech = config.scene.speech or config.speech
+    add_speech(app, PREFIXES, speech, partial(_accepts, config), state.stats.speech, state.speech_uses)
     app.router.add_get("/_emulator/stats", _stats)
     app.router.add_post("/_emulator/reset", _reset)
     app.on_response_prepare.append(_add_headers)
@@ -55,6 +59,11 @@ class Running:
     def inference_url(self) -> str:
         """The base URL for OpenAI-style clients."""
         return self.url + PREFIXES[0]
+
+    @property
+    def speech_url(self) -> str:
+        """The base URL for live transcription; clients append `/audio/transcriptions/streaming`."""
+        return f"ws{self.url.removeprefix('http')}/v1"
 
     @property
     def stats(self) -> Stats:
@@ -160,7 +169,7 @@ async def _identified(request: web.Request, handler: Handler) -> web.StreamRespo
 @web.middleware
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Status faults and authentication, before anything reads the body."""
-    if not request.path.startswith(PREFIXES):
+    if not request.path.startswith(PREFIXES) or is_speech(request):
         return await handler(request)
     reply = parse_faults(header_faults(request)).reply(request[_REQUEST_ID])
     if reply is not None:
@@ -175,8 +184,12 @@ def _check_key(request: web.Request, config: EmulatorConfig) -> None:
     key = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     if not key:
         raise errors.missing_key(request[_REQUEST_ID])
-    if key not in config.accepted_keys if config.accepted_keys is not None else not key.startswith(config.key_prefix):
+    if not _accepts(config, key):
         raise errors.bad_key(request[_REQUEST_ID])
+
+
+def _accepts(config: EmulatorConfig, key: str) -> bool:
+    return key in config.accepted_keys if config.accepted_keys is not None else key.startswith(config.key_prefix)
 
 
 def _as_response(reply: ErrorReply) -> web.Response:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from workers.emulator.scenes import Rule
+from workers.emulator.speech.state import SpeechStats, Uses
 
 _MOST_REMEMBERED = 20_000
 
@@ -29,11 +30,13 @@ class Stats:
     aborted: int = 0
     tokens_sent: int = 0
     by_status: Counter[int] = field(default_factory=Counter)
+    speech: SpeechStats = field(default_factory=SpeechStats)
 
     def as_json(self) -> dict[str, Any]:
         """The counts as served."""
-        counts = {name: value for name, value in vars(self).items() if name != "by_status"}
-        return counts | {"by_status": {str(status): count for status, count in sorted(self.by_status.items())}}
+        counts = {name: value for name, value in vars(self).items() if name not in ("by_status", "speech")}
+        by_status = {str(status): count for status, count in sorted(self.by_status.items())}
+        return counts | {"by_status": by_status, "speech": self.speech.as_json()}
 
 
 @dataclass
@@ -42,6 +45,7 @@ class EmulatorState:
 
     seed: int
     stats: Stats = field(default_factory=Stats)
+    speech_uses: Uses = field(default_factory=Uses)
     closing: bool = False
     _serial: int = 0
     _uses: Counter[int] = field(default_factory=Counter)
@@ -50,7 +54,9 @@ class EmulatorState:
 
     def reset(self) -> None:
         """Forget everything but requests in flight."""
-        self.stats = Stats(active=self.stats.active)
+        self.stats.speech.reset()
+        self.stats = Stats(active=self.stats.active, speech=self.stats.speech)
+        self.speech_uses.clear()
         self._serial = 0
         for memory in (self._uses, self._seen, self._prefixes):
             memory.clear()
