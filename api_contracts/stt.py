@@ -1,0 +1,344 @@
+"""Speech sessions: the request, the audio stream, the result and the events of live speech-to-text.
+
+A session has a timeline of its own: seconds (`_s`, `start`, `end`) from the first sample that the producer wrote,
+whatever happens to connections and workers. Positions named `_at` count samples, 16 000 a second.
+
+The audio stream (`keys.audio`) is a Redis stream that anyone may append to. An entry has exactly one of two fields:
+
+    a   raw audio: signed 16-bit little-endian samples (low byte first), 16 000 a second, one channel, no header.
+        0.1 s is 3 200 bytes. Any size does, 20 to 400 ms is sensible; the stream's order is the order of time. A
+        sample may be cut in two by the end of an entry: its other byte is the next entry's first.
+    c   a control: one JSON object in UTF-8, `{"type": ...}` as `AudioControl` below.
+
+So `XADD <key> * a <bytes>` speaks and `XADD <key> * c {"type":"end"}` hangs up. What follows the end is not heard.
+Entries whose words are final and stored are trimmed by the service.
+"""
+
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from api_contracts.failure import Failure
+from api_contracts.runs import EventData, Request, Result
+
+SAMPLE_RATE: Final = 16_000
+"""Samples a second of every session's timeline, and of the provider's wire (WIRE 2.4)."""
+
+Granularity = Literal["word", "segment"]
+GapCause = Literal["lost", "cancelled", "failed", "unconfirmed"]
+EndReason = Literal["end", "idle", "max_duration", "cancelled", "failed"]
+TroubleKind = Literal["error", "garbled", "unknown", "control"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Vad(_Value):
+    """The provider's voice detection (WIRE 2.3). Unset means the provider's own."""
+
+    skip: bool | None = None
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    extra: dict[str, Any] = Field(default_factory=dict, max_length=32)
+    """Further keys of `vad_kwargs`, as they are."""
+
+
+class SttOptions(_Value):
+    """What the provider is told when a connection opens (WIRE 2.3); unset is left out of the query."""
+
+    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z]{2,8})?$")] | None = None
+    """A code such as `en`, `yue` or `zh-hant`; None lets the provider find out."""
+    prompt: Annotated[str, StringConstraints(max_length=8192)] | None = None
+    temperature: float | None = Field(default=None, ge=0, le=1)
+    vad: Vad | None = None
+    text_timeout_s: float = Field(default=1.0, ge=1, le=29)
+    """Silence after which text is final: the provider's `text_timeout_seconds`, and ours where it marks no words."""
+    model: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    max_retries: int | None = Field(default=None, ge=1, le=10)
+    """Tries of the provider at one piece of audio."""
+
+
+class SttRequest(SttOptions, Request):
+    """A live session. It ends by the control `end`, by a signal, or by one of its limits."""
+
+    sample_rate: Literal[16000] = 16000
+    encoding: Literal["s16"] = "s16"
+    channels: Literal[1] = 1
+    timestamps: list[Granularity] = Field(default_factory=lambda: list(get_args(Granularity)), max_length=2)
+    """Which lists the result carries. The provider is always asked for both: words are told apart by their times."""
+    idle_timeout_s: float = Field(default=60.0, ge=1, le=3600)
+    """Without an entry in the audio stream for so long, the session closes as by `end`."""
+    max_duration_s: float = Field(default=4 * 3600.0, ge=1, le=86_400)
+    """From the session's start; then it closes as by `end`."""
+
+    @field_validator("sample_rate", "encoding", "channels", mode="before")
+    @classmethod
+    def _is_the_wires_own_form(cls, value: Any, info: Any) -> Any:
+        """Say what to send, not only that this is wrong."""
+        if isinstance(value, bool) or value != cls.model_fields[info.field_name].default:
+            raise ValueError(f"{value!r:.40} is not taken yet: send 16000 Hz, s16 (16-bit little-endian), 1 channel")
+        return value
+
+
+# -- the audio stream's controls ---------------------------------------------------------------------------------------
+
+
+class Flush(_Value):
+    """Send what is held for a frame now."""
+
+    type: Literal["flush"] = "flush"
+
+
+class Clear(_Value):
+    """A new speaker or topic: what was said so far is final, and the provider forgets it."""
+
+    type: Literal["clear"] = "clear"
+
+
+class ChangeOptions(SttOptions):
+    """Go on with other options. Fields that are absent stay as they are; null goes back to the provider's own."""
+
+    type: Literal["options"] = "options"
+
+
+class End(_Value):
+    """Hang up: everything before is transcribed, then the run completes."""
+
+    type: Literal["end"] = "end"
+
+
+AudioControl = Annotated[Flush | Clear | ChangeOptions | End, Field(discriminator="type")]
+
+
+# -- the result --------------------------------------------------------------------------------------------------------
+
+
+class SttWord(BaseModel):
+    """A final word. Words never overlap in time, and never change."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    word: str
+    start: float
+    end: float
+    segment: int
+    """The provider's number of the segment, within its connection."""
+    language: str | None = None
+    probability: float | None = None
+    hallucination_score: float | None = None
+
+
+class SttSegment(BaseModel):
+    """Words that the provider put together; cut in two where a connection was lost between them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: int
+    """Counts from 0 over the whole session."""
+    text: str
+    start: float
+    end: float
+    language: str | None = None
+
+
+class Gap(BaseModel):
+    """Audio that was not transcribed: `lost` before it could be read, or not confirmed before the session ended."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    start: float
+    end: float
+    cause: GapCause
+
+
+class AudioMeters(BaseModel):
+    """Three meters. `sent_s` was written to connections, repeats included; `acked_s` of the session's timeline was
+    provably heard; `billable_s` was provably heard by any connection, repeats included: the bill to expect."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sent_s: float = 0.0
+    acked_s: float = 0.0
+    billable_s: float = 0.0
+
+
+class Coverage(BaseModel):
+    """What became of the audio: `audio_s` is the sum of the three others, to the sample."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    audio_s: float = 0.0
+    words_s: float = 0.0
+    silence_s: float = 0.0
+    gaps_s: float = 0.0
+    share: float = 1.0
+    """From 0 to 1: all but the gaps."""
+    gaps: list[Gap] = Field(default_factory=list)
+
+
+class SttResult(Result):
+    """What a session came to."""
+
+    text: str = ""
+    segments: list[SttSegment] = Field(default_factory=list)
+    words: list[SttWord] = Field(default_factory=list)
+    language: str | None = None
+    """The language of most words, as the provider says."""
+    audio: AudioMeters = AudioMeters()
+    coverage: Coverage = Coverage()
+    connections: int = 0
+    ended_by: EndReason = "end"
+    timings: dict[str, float] = Field(default_factory=dict)
+    """Seconds from the submit: `queued_s` to the first lease, `connected_s`, `first_text_s`, `first_final_s`,
+    `total_s`."""
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+class SttConnected(EventData):
+    """A connection is open. The audio from `start_at` on is (again) sent to it, and its ids and times begin anew."""
+
+    TYPE = "stt.connected"
+    conn: int
+    """Counts the session's tries to connect, from 1."""
+    start_at: int
+    options: dict[str, Any] | None = None
+    """The options in force, when the audio stream changed them."""
+    options_entry: str | None = None
+    """The entry of the audio stream that last changed them."""
+
+
+class SttStartOfSpeech(EventData):
+    """The first words after silence."""
+
+    TYPE = "stt.start_of_speech"
+    start: float
+
+
+class SttInterim(EventData):
+    """All that is heard beyond the last final, as it looks now. It takes the place of the interim before it.
+
+    A final, a retraction of its segments, a reconnect and a resumed run void it; what remains of it is told anew.
+    """
+
+    TYPE = "stt.interim"
+    conn: int
+    text: str
+    start: float
+    end: float
+    segments: list[int]
+
+
+class SttFinal(EventData):
+    """Words that never change, later in time than all finals before."""
+
+    TYPE = "stt.final"
+    conn: int
+    text: str
+    start: float
+    end: float
+    segments: list[int]
+    words: list[SttWord]
+    language: str | None = None
+    glued: bool | None = None
+    """True when no space stands between this text and that of the final before (Chinese, Japanese)."""
+    estimated: bool | None = None
+    """True when the provider gave no times: those told here are the best that are known."""
+    anchor_entry: str
+    """The last entry of the audio stream that need not be sent again (`"0"`: none)."""
+    anchor_at: int
+    """Where that entry ends, in samples (rounded down)."""
+    anchor_half: int | None = None
+    """The entry's last byte, when it is the first half of a sample."""
+
+
+class SttRetracted(EventData):
+    """The last interim's text of these segments is withdrawn."""
+
+    TYPE = "stt.retracted"
+    conn: int
+    segments: list[int]
+    text: str
+
+
+class SttEndOfSpeech(EventData):
+    """Silence after a final, or the end of the session. `end` is the end of the last word."""
+
+    TYPE = "stt.end_of_speech"
+    end: float
+
+
+class SttUsage(EventData):
+    """The meters since the session's start; every 10 s while audio flows, at a hand-over, and at the end."""
+
+    TYPE = "stt.usage"
+    audio: AudioMeters
+    settled_at: int
+    """Everything before this sample is final words, silence or a gap."""
+    anchor_entry: str
+    anchor_at: int
+    anchor_half: int | None = None
+
+
+class SttGap(EventData):
+    """Audio of the timeline that is not, and will not be, transcribed: from `start_at` up to `end_at`."""
+
+    TYPE = "stt.gap"
+    start: float
+    end: float
+    start_at: int
+    end_at: int
+    cause: GapCause
+
+
+class SttLost(EventData):
+    """An open connection ended before its time. `code` is the websocket's close code, if there was one."""
+
+    TYPE = "stt.lost"
+    conn: int
+    code: int | None = None
+    reason: str = ""
+
+
+class SttReconnecting(EventData):
+    """A connection is tried again after `wait_s`; audio that is not settled will be sent again."""
+
+    TYPE = "stt.reconnecting"
+    conn: int
+    """The try that came to nothing."""
+    failures: int
+    """In a row; 0 when the options were changed."""
+    wait_s: float
+    code: int | None = None
+    """The websocket's close code, or the HTTP status that refused the connection."""
+    reason: str = ""
+
+
+class SttTrouble(EventData):
+    """Something that cannot be acted on: an `error` of the provider, a `garbled` or `unknown` message, a bad `control`.
+
+    Unknown messages are told once a connection.
+    """
+
+    TYPE = "stt.trouble"
+    kind: TroubleKind
+    message: str = ""
+    conn: int | None = None
+    entry: str | None = None
+
+
+class SttClosed(EventData):
+    """The session is over; the run's end follows."""
+
+    TYPE = "stt.closed"
+    ended_by: EndReason
+    audio: AudioMeters
+    coverage: Coverage
+    failure: Failure | None = None
+
+
+STT_EVENTS: tuple[type[EventData], ...] = (
+    SttConnected, SttStartOfSpeech, SttInterim, SttFinal, SttRetracted, SttEndOfSpeech, SttUsage, SttGap, SttLost,
+    SttReconnecting, SttTrouble, SttClosed,
+)  # fmt: skip

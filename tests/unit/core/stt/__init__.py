@@ -1,0 +1,1 @@
+"""Speech sessions without IO."""

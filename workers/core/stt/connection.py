@@ -1,0 +1,204 @@
+"""One connection, as far as the core knows it: what it was sent, what it has proven to have heard. Pure.
+
+Its clock begins at 0 with its first sample (WIRE 2.7). Where that lies on the session's timeline is noted here, and
+every later jump: over a gap, over silence that filled a frame.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from api_contracts.stt import SAMPLE_RATE
+from workers.core.runs.frame import Effect
+from workers.core.stt.acts import SendAudio, SendText
+from workers.core.stt.frames import SAMPLE_BYTES, Framer
+from workers.core.stt.segments import SegmentMap
+
+TRACE_EVERY: Final = 5 * SAMPLE_RATE * SAMPLE_BYTES
+"""A trace follows every 5 s of audio (FEAT D3), in bytes."""
+
+_BYTES_A_SECOND: Final = SAMPLE_RATE * SAMPLE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A trace: where it stands in what was sent (`server`) and on the timeline (`at`); `done_by` says how late a
+    provider that hears as fast as one speaks has heard what is before it."""
+
+    id: str
+    server: int
+    at: int
+    done_by: float
+
+
+class Connection:
+    """The pure half of a websocket. `number` names it in facts and effects."""
+
+    def __init__(self, number: int, since: float) -> None:
+        self.number = number
+        self.since = since
+        """When it was tried; from `opened` on, when it opened."""
+        self.is_open = False
+        self.sent = 0
+        """Bytes, silence that filled frames included."""
+        self.heard = 0
+        """Samples of its own clock that it has provably heard."""
+        self.busy_until = since
+        """When a provider that hears as fast as one speaks is through with what was sent."""
+        self.caught_up_at = since
+        """The same for what was sent when it opened."""
+        self.said_at: float | None = None
+        """When it last said anything that makes sense."""
+        self.changed_at: float | None = None
+        """When it last changed a word."""
+        self.closing_at: float | None = None
+        """When it was asked for the end of the transcript."""
+        self.final_since_closing = False
+        self.told_unknown = False
+        self.segments = SegmentMap(self.place_s)
+        self._framer = Framer()
+        self._next: int | None = None
+        self._places: list[tuple[int, int]] = []
+        self._marks: deque[_Mark] = deque()
+        self._echoed: deque[_Mark] = deque()
+        self._marked = 0
+        self._silent = 0
+
+    def opened(self, now: float) -> None:
+        """Count from now."""
+        self.is_open, self.since, self.busy_until = True, now, now
+
+    def is_healthy(self, after_s: float) -> bool:
+        """Return whether it was open, and said anything, for so long."""
+        return self.is_open and self.said_at is not None and self.said_at >= self.since + after_s
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    def feed(self, start: int, pcm: bytes, now: float) -> list[Effect]:
+        """Take audio of the timeline, its first byte at `start`; return what is to be sent."""
+        if start != self._next:
+            self._jump(start)
+        self._next = start + len(pcm)
+        effects: list[Effect] = []
+        for frame in self._framer.feed(pcm):
+            effects += self._send(frame, now)
+        return effects
+
+    def flush(self, now: float) -> list[Effect]:
+        """Send what is held for a frame."""
+        frame, padding = self._framer.flush()
+        if not frame:
+            return []
+        effects = self._send(frame, now)
+        if padding and self._next is not None:
+            self._places.append((self.sent // SAMPLE_BYTES, self._next // SAMPLE_BYTES))
+        return effects
+
+    def probe(self, now: float) -> list[Effect]:
+        """Ask how far it has come (`stt.input.trace`, WIRE 2.5)."""
+        if self.sent == self._marked:
+            return []
+        self._marked = self.sent
+        mark = _Mark(
+            f"{self.number}-{self.sent // SAMPLE_BYTES}", self.sent // SAMPLE_BYTES, self.sent_upto(), self.busy_until
+        )
+        self._marks.append(mark)
+        message = {"event_id": f"trace-{mark.id}", "object": "stt.input.trace", "trace_id": mark.id}
+        return [SendText(self.number, message)]
+
+    def clear(self, entry: str, now: float) -> list[Effect]:
+        """Ask it to forget what was said (WIRE 2.5)."""
+        message = {"event_id": f"clear-{entry}", "object": "stt.state.clear", "reset_id": entry}
+        return [*self.flush(now), SendText(self.number, message)]
+
+    def close(self, now: float) -> list[Effect]:
+        """Ask for the end of the transcript: flush, then the final checkpoint."""
+        self.closing_at = now
+        return [*self.flush(now), SendText(self.number, {"checkpoint_id": "final"})]
+
+    def forgot(self) -> None:
+        """It forgot what was said: its ids may begin anew (WIRE 2.7)."""
+        self.segments = SegmentMap(self.place_s)
+
+    # -- in --------------------------------------------------------------------------------------------------------
+
+    def echoed(self, trace_id: object) -> None:
+        """Take the echo of a trace: everything before it has arrived there."""
+        if not any(mark.id == str(trace_id) for mark in self._marks):
+            return
+        while self._marks:
+            mark = self._marks.popleft()
+            self._echoed.append(mark)
+            if mark.id == str(trace_id):
+                break
+        self.prove(mark.server)
+
+    def prove(self, server: int) -> None:
+        """Take note that the provider has heard so many samples of this connection."""
+        self.heard = max(self.heard, min(server, self.sent // SAMPLE_BYTES))
+
+    def prove_s(self, seconds: float) -> None:
+        """Take note that it knows of a word that ends there."""
+        self.prove(round(seconds * SAMPLE_RATE))
+
+    def prove_all(self) -> None:
+        """Take the echo of the final checkpoint."""
+        self.prove(self.sent // SAMPLE_BYTES)
+
+    def silent_upto(self, now: float, settle_s: float) -> int:
+        """Return the sample of the timeline up to which nothing more will be heard than is known.
+
+        An echo alone only proves arrival (WIRE 7.23). What is before it counts as heard when a provider at the speed
+        of speech would have been through for `settle_s`, and none of its messages has changed a word for as long:
+        one that is behind with its work goes on saying things.
+        """
+        quiet_since = self.since if self.changed_at is None else self.changed_at
+        if now >= quiet_since + settle_s:
+            while self._echoed and now >= self._echoed[0].done_by + settle_s:
+                self._silent = self._echoed.popleft().at
+        return self._silent
+
+    @property
+    def awaits_silence(self) -> bool:
+        """Whether an echo waits to be counted by `silent_upto`."""
+        return bool(self._echoed)
+
+    # -- its clock -------------------------------------------------------------------------------------------------
+
+    def place_s(self, seconds: float) -> int:
+        """Return where a time of its clock lies on the timeline, in samples; nothing lies after what was sent."""
+        return self.place(min(round(seconds * SAMPLE_RATE), self.sent // SAMPLE_BYTES))
+
+    def place(self, server: int) -> int:
+        """Return where a sample of its clock lies on the timeline."""
+        if not self._places:
+            return 0
+        at = max(0, bisect_right(self._places, server, key=_server) - 1)
+        clock, session = self._places[at]
+        placed = session + max(0, server - clock)
+        return min(placed, self._places[at + 1][1]) if at + 1 < len(self._places) else placed
+
+    def sent_upto(self) -> int:
+        """Return the sample of the timeline up to which audio was sent."""
+        return self.place(self.sent // SAMPLE_BYTES)
+
+    def forget(self, sample: int) -> None:
+        """Let go of what is only needed for times before this sample."""
+        while len(self._places) > 1 and self._places[1][1] <= sample:
+            del self._places[0]
+
+    def _jump(self, start: int) -> None:
+        self._framer.drop_half()
+        clock = (self.sent + self._framer.held) // SAMPLE_BYTES
+        self._places.append((clock, -(-start // SAMPLE_BYTES)))
+
+    def _send(self, frame: bytes, now: float) -> list[Effect]:
+        self.sent += len(frame)
+        self.busy_until = max(self.busy_until, now) + len(frame) / _BYTES_A_SECOND
+        effects: list[Effect] = [SendAudio(self.number, frame)]
+        return effects + self.probe(now) if self.sent - self._marked >= TRACE_EVERY else effects
+
+
+def _server(place: tuple[int, int]) -> int:
+    return place[0]

@@ -1,0 +1,158 @@
+"""The books of a session: what was decided, what is settled, what may be trimmed, how it all adds up at the end.
+
+It owns state, timeline, meters and what is told of words; `session` owns connections and time.
+"""
+
+from api_contracts import stt
+from api_contracts.failure import Failure
+from api_contracts.runs import EventData, Status
+from api_contracts.stt import SAMPLE_RATE, EndReason, GapCause, SttRequest
+from workers.core.runs.frame import Action, Effect, Emit, Finish
+from workers.core.stt import acts
+from workers.core.stt.connection import Connection
+from workers.core.stt.hearing import Hearing
+from workers.core.stt.meters import Meters
+from workers.core.stt.result import coverage_of, result_of, uncovered
+from workers.core.stt.state import SttState
+from workers.core.stt.timeline import Timeline
+
+_STATUS: dict[EndReason, Status] = {
+    "end": "completed", "idle": "completed", "max_duration": "completed", "cancelled": "cancelled", "failed": "failed",
+}  # fmt: skip
+_SETTLE_S = 10.0
+"""Silence is silence when nothing was said of it for so long. Generous: it only makes what is sent again longer."""
+
+
+class Ledger:
+    """`open` comes after the fold and before all else; again, it does nothing."""
+
+    def __init__(self, run_id: str, request: SttRequest, queued_at: float) -> None:
+        self.state = SttState(queued_at)
+        self.timeline = Timeline(self.state.anchor)
+        self.hearing = Hearing()
+        self._meters = Meters(self.state.meters)
+        self._run_id = run_id
+        self._request = request
+        self._acts: list[Action] = []
+        self._is_open = False
+
+    def open(self) -> None:
+        """Go on from where the journal ends."""
+        if self._is_open:
+            return
+        self._is_open = True
+        self.timeline = Timeline(self.state.anchor, [(gap.start, gap.end) for gap in self.state.gaps])
+        self._meters = Meters(self.state.meters)
+
+    def emit(self, event: EventData, now: float) -> None:
+        """Tell, and know."""
+        self.state.fold(event, now)
+        self._acts.append(Emit(event))
+
+    def act(self, *effects: Effect | Action) -> None:
+        """Do, after what was told before."""
+        self._acts += effects
+
+    def take(self) -> list[Action]:
+        """Return what was decided since the last time."""
+        taken, self._acts = self._acts, []
+        return taken
+
+    # -- words and silence -----------------------------------------------------------------------------------------
+
+    def listen(self, conn: Connection, now: float, text_timeout_s: float) -> bool:
+        """Tell what a connection said, or what time made final; return whether there is a final."""
+        return self._tell(self.hearing.listen(conn, self.state, self.timeline, now, text_timeout_s), conn, now)
+
+    def last_words(self, conn: Connection | None, now: float) -> None:
+        """Make final what was heard: by this connection, or without one, by the last that said anything."""
+        self._tell(self.hearing.last_words(conn, self.state, self.timeline), conn, now)
+
+    def end_of_speech(self, now: float) -> None:
+        """Tell that nobody speaks."""
+        if (start := self.state.speech_start) is not None:
+            self.emit(stt.SttEndOfSpeech(end=max(start, self.state.final_upto / SAMPLE_RATE)), now)
+
+    def usage(self, conn: Connection | None, now: float, text_timeout_s: float) -> None:
+        """Read the meters, count silence; tell if anything changed."""
+        settled = self.state.settled
+        if conn is not None:
+            silent = conn.silent_upto(now, max(_SETTLE_S, text_timeout_s + 3.0))
+            if rest := self.hearing.rest:
+                silent = min(silent, rest[0].start)
+            settled = max(settled, silent)
+        self._tell_usage(conn, self.state.through_gaps(settled), now)
+
+    def missing(self, samples: int, now: float) -> None:
+        """Leave out audio that is gone, unless the journal knows of it."""
+        if samples > 0 and (gap := self.timeline.miss(samples)) is not None:
+            self._tell_gap(*gap, "lost", now)
+
+    def count_out(self, conn: Connection) -> None:
+        """Take a connection that is over into the meters; what it said and is not final will be said again."""
+        self._meters.close(conn)
+        self.hearing.void()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def close(
+        self,
+        conn: Connection | None,
+        ended_by: EndReason,
+        now: float,
+        *,
+        cause: GapCause | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """Make the last words final, account for all audio, and finish. Without a `cause` all of it was heard."""
+        self.last_words(None if cause else conn, now)
+        self.end_of_speech(now)
+        received = max(self.timeline.end, self.state.settled, *(gap.end for gap in self.state.gaps))
+        if cause is not None:
+            for start, end in uncovered(self.state, received):
+                self._tell_gap(start, end, cause, now)
+        elif conn is not None:
+            conn.prove_all()
+        self._tell_usage(conn, max(self.state.settled, received), now)
+        closed = stt.SttClosed(
+            ended_by=ended_by, audio=self.state.meters, coverage=coverage_of(self.state, received), failure=failure
+        )
+        self.emit(closed, now)
+        if conn is not None:
+            self.act(acts.Disconnect(conn.number))
+        self.conclude(closed, now)
+
+    def conclude(self, closed: stt.SttClosed, now: float) -> None:
+        """Finish a session that is closed, in this life or one before."""
+        status, failure = _STATUS[closed.ended_by], closed.failure
+        result = result_of(self._run_id, self._request, self.state, status, closed.ended_by, failure, now)
+        self.act(Finish(status, result, failure, self.state.cancelling or ""))
+
+    def _tell(self, events: list[EventData], conn: Connection | None, now: float) -> bool:
+        for event in events:
+            self.emit(event, now)
+        self._trim(conn)
+        return any(isinstance(event, stt.SttFinal) for event in events)
+
+    def _tell_gap(self, start: int, end: int, cause: GapCause, now: float) -> None:
+        gap = stt.SttGap(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, start_at=start, end_at=end, cause=cause)
+        self.emit(gap, now)
+
+    def _tell_usage(self, conn: Connection | None, settled: int, now: float) -> None:
+        audio, anchor = self._meters.read(conn, self.state, settled), self.state.anchor_for(settled, self.timeline)
+        if (audio, settled, anchor) == (self.state.meters, self.state.settled, self.state.anchor):
+            return
+        usage = stt.SttUsage(
+            audio=audio, settled_at=settled, anchor_entry=anchor.entry, anchor_at=anchor.at, anchor_half=anchor.half
+        )
+        self.emit(usage, now)
+        self._trim(conn)
+
+    def _trim(self, conn: Connection | None) -> None:
+        """Let go of what the last event told to be settled. The effect comes after the event's commit."""
+        anchor = self.state.anchor
+        if anchor != self.timeline.anchor:
+            self.timeline.forget(anchor)
+            if conn is not None:
+                conn.forget(anchor.at)
+            self.act(acts.TrimAudio(anchor.entry))

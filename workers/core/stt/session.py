@@ -1,0 +1,238 @@
+"""A speech session as a machine: audio in, frames out; messages in, finals out; and nothing lost in between.
+
+What is final stands in the journal, and with it the anchor: the last entry of the audio stream that need not be sent
+again. Everything after it is still in the stream, so a session survives its connections and its workers in one way:
+
+    connection lost      wait, connect, send again what lies after the anchor (at most 2 s of it already settled)
+    worker killed        fold the journal, read the stream after the anchor, connect, send it
+    hand-over            let go at once; the next worker does the same
+
+Words heard twice are dropped by their time. Entries are trimmed after the event that settles them is committed. What
+becomes of audio is told by three words: `final`, silence (the provider has passed it and said nothing), or a gap.
+
+This file owns the way of a run: its stream, its signals, its limits, its ends. `wire` owns the connections, `ledger`
+what is settled and how it adds up.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from api_contracts import runs, stt
+from api_contracts.failure import Failure
+from api_contracts.runs import EventData
+from api_contracts.stt import AudioControl, EndReason, SttOptions, SttRequest
+from workers.core.runs.frame import Action, Begin, Draining, Release, SignalArrived, Woke, later_id
+from workers.core.stt import acts, link, waiting
+from workers.core.stt.ledger import Ledger
+from workers.core.stt.messages import clean
+from workers.core.stt.state import SttState
+from workers.core.stt.wire import Over, Wire, WireFact
+
+StreamFact = acts.AudioArrived | acts.ControlArrived | acts.AudioMissing
+
+_CONTROL: Final[TypeAdapter[stt.Flush | stt.Clear | stt.ChangeOptions | stt.End]] = TypeAdapter(AudioControl)
+
+
+class SttSession:
+    """`Machine` of a session."""
+
+    def __init__(self, run_id: str, request: SttRequest, queued_at: float) -> None:
+        options = SttOptions(**{name: getattr(request, name) for name in SttOptions.model_fields})
+        self._request = request
+        self._ledger = Ledger(run_id, request, queued_at)
+        self._wire = Wire(run_id, request.credential, options, self._ledger)
+        self._usage_at: float | None = None
+        self._began_at: float | None = None
+        self._audio_at = 0.0
+        self._ending: EndReason | None = None
+        self._over = False
+
+    @property
+    def state(self) -> SttState:
+        """What the journal says."""
+        return self._ledger.state
+
+    @property
+    def cursor(self) -> str:
+        """See `Machine`."""
+        return self.state.cursor
+
+    @property
+    def deadline(self) -> float | None:
+        """See `Machine`."""
+        times = [self._run_deadline(), self._usage_at, *self._wire.deadlines(), *(at for _, at in self._limits())]
+        return min((t for t in times if t is not None), default=None)
+
+    def fold(self, event: EventData, at: float) -> None:
+        """See `Machine`."""
+        self.state.fold(event, at)
+
+    def receive(self, fact: object, now: float) -> list[Action]:
+        """See `Machine`. Facts of a connection that is gone change nothing."""
+        if not self._over:
+            self._ledger.open()
+            self._take(fact, now)
+        return self._ledger.take()
+
+    def _take(self, fact: object, now: float) -> None:
+        match fact:
+            case acts.AudioArrived() | acts.ControlArrived() | acts.AudioMissing():
+                self._stream(fact, now)
+            case acts.Said() | acts.Garbled() | acts.Connected() | acts.Disconnected():
+                self._hear(fact, now)
+            case Begin(owner):
+                self._begin(owner, now)
+            case SignalArrived():
+                self._signal(fact, now)
+            case Draining():
+                self._hand_over(now)
+            case Woke():
+                self._woke(now)
+            case _:
+                pass
+
+    # -- the way of a session --------------------------------------------------------------------------------------
+
+    def _begin(self, owner: str, now: float) -> None:
+        state = self.state
+        first = runs.RunStarted(owner=owner) if state.started_at is None else runs.RunResumed(owner=owner)
+        self._ledger.emit(first, now)
+        self._began_at = self._audio_at = now
+        if state.closed is not None:
+            self._over = True
+            self._ledger.conclude(state.closed, now)
+        elif state.cancelling is not None:
+            self._cancelled(now)
+        elif self._is_late(now):
+            self._failed(link.DEADLINE_EXCEEDED, now)
+        else:
+            self._ledger.act(acts.ReadAudio(state.anchor.entry))
+            self._wire.begin(now)
+
+    def _hear(self, fact: WireFact, now: float) -> None:
+        over = self._wire.take(fact, now)
+        self._expect_usage(now)
+        self._end_if(over, now)
+
+    def _woke(self, now: float) -> None:
+        """Do whatever time has made due. Each step takes its own deadline away."""
+        if self._is_late(now):
+            self._failed(link.DEADLINE_EXCEEDED, now)
+            return
+        for why, at in self._limits():
+            if now >= at and self._ending is None:
+                self._hang_up(why, now)
+        if not self._over:
+            self._end_if(self._wire.tend(now), now)
+        if not self._over and self._usage_at is not None and now >= self._usage_at:
+            self._report_usage(now)
+
+    def _signal(self, letter: SignalArrived, now: float) -> None:
+        if letter.type == "cancel":
+            reason = clean(str(letter.data.get("reason") or ""))[:200]
+            self._ledger.emit(runs.RunCancelling(inbox=letter.id, reason=reason), now)
+            self._cancelled(now)
+        elif letter.type == "conflict":
+            digest = clean(str(letter.data.get("digest") or ""))[:64]
+            self._ledger.emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
+
+    # -- the audio stream ------------------------------------------------------------------------------------------
+
+    def _stream(self, fact: StreamFact, now: float) -> None:
+        """Take the next of the stream. What follows the end of the session is not heard."""
+        if self._began_at is None or self._ending is not None:
+            return
+        if isinstance(fact, acts.AudioMissing):
+            self._ledger.missing(fact.samples, now)
+        elif self._ledger.timeline.is_new(fact.entry_id):
+            self._audio_at = now
+            if isinstance(fact, acts.ControlArrived):
+                self._control(fact.entry_id, fact.data, now)
+            elif self._wire.feed(self._ledger.timeline.add(fact.entry_id, fact.pcm), fact.pcm, now):
+                self._expect_usage(now)
+
+    def _control(self, entry: str, data: Mapping[str, Any], now: float) -> None:
+        try:
+            control = _CONTROL.validate_python(dict(data))
+        except ValidationError as exc:
+            message = f"{exc.error_count()} errors in a control: it is passed over"
+            self._ledger.emit(stt.SttTrouble(kind="control", message=message, entry=entry), now)
+            return
+        match control:
+            case stt.End():
+                self._hang_up("end", now)
+            case stt.Flush():
+                self._wire.flush(now)
+            case stt.Clear():
+                self._wire.clear(entry, now)
+            case stt.ChangeOptions():
+                self._change_options(entry, control, now)
+
+    def _change_options(self, entry: str, change: stt.ChangeOptions, now: float) -> None:
+        """An entry that a worker before this one took is read again when audio before it is: it changes nothing."""
+        if later_id(entry, self._wire.options_entry) != self._wire.options_entry:
+            given = {name: getattr(change, name) for name in change.model_fields_set - {"type"}}
+            self._wire.change_options(self._wire.options.model_copy(update=given), entry, now)
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def _hang_up(self, why: EndReason, now: float) -> None:
+        """Ask for the rest of the transcript; when nothing is open, be done."""
+        self._ending = why
+        if self._ledger.timeline.end <= self.state.settled:
+            self._end_if(Over(heard_all=True), now)
+        else:
+            self._wire.hang_up(now)
+
+    def _end_if(self, over: Over | None, now: float) -> None:
+        if over is None:
+            return
+        if over.failure is not None:
+            self._failed(over.failure, now)
+            return
+        self._over = True
+        cause: stt.GapCause | None = None if over.heard_all else "unconfirmed"
+        self._ledger.close(self._wire.conn, self._ending or "end", now, cause=cause)
+
+    def _cancelled(self, now: float) -> None:
+        self._over = True
+        self._ledger.close(self._wire.conn, "cancelled", now, cause="cancelled")
+
+    def _failed(self, failure: Failure, now: float) -> None:
+        self._over = True
+        self._ledger.close(self._wire.conn, "failed", now, cause="failed", failure=failure)
+
+    def _hand_over(self, now: float) -> None:
+        """Let go at once: whatever is not final, the next worker hears again."""
+        self._over = True
+        if self._began_at is not None:
+            self._report_usage(now)
+        if self._wire.conn is not None:
+            self._ledger.act(acts.Disconnect(self._wire.conn.number))
+        self._ledger.act(Release())
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def _report_usage(self, now: float) -> None:
+        conn = self._wire.conn
+        self._ledger.usage(conn, now, self._wire.options.text_timeout_s)
+        waits = conn is not None and conn.awaits_silence
+        self._usage_at = now + waiting.USAGE_EVERY_S if waits else None
+
+    def _expect_usage(self, now: float) -> None:
+        if self._usage_at is None:
+            self._usage_at = now + waiting.USAGE_EVERY_S
+
+    def _limits(self) -> list[tuple[EndReason, float]]:
+        if self._ending is not None or self._began_at is None:
+            return []
+        return waiting.limits(self._request, self.state, self._began_at, self._audio_at)
+
+    def _is_late(self, now: float) -> bool:
+        return (end := self._run_deadline()) is not None and now >= end
+
+    def _run_deadline(self) -> float | None:
+        limit = self._request.deadline_s
+        return None if limit is None else self.state.queued_at + limit

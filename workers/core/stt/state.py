@@ -1,0 +1,149 @@
+"""What a session knows: a fold over its journal, and nothing else.
+
+Whatever a successor must know is here: what is final, what is settled, from where audio must be sent again. What was
+heard but is not final is not here; it is heard again.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from api_contracts import runs, stt
+from api_contracts.runs import EventData
+from api_contracts.stt import SAMPLE_RATE, AudioMeters, GapCause, SttOptions
+from workers.core.runs.frame import later_id
+from workers.core.stt.timeline import Anchor, Timeline
+
+OVERLAP: Final = 2 * SAMPLE_RATE
+"""Samples before what must be heard that are sent again with it: words at the seam are heard whole (FEAT D3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A stretch of the timeline, in samples."""
+
+    start: int
+    end: int
+    cause: GapCause
+
+
+@dataclass(slots=True)
+class SttState:
+    """See the module. Positions are samples of the timeline, times seconds since 1970."""
+
+    queued_at: float
+    started_at: float | None = None
+    connected_at: float | None = None
+    first_text_at: float | None = None
+    first_final_at: float | None = None
+    cursor: str = "0"
+    cancelling: str | None = None
+    conn: int = 0
+    connections: int = 0
+    failures: int = 0
+    frontier: float = 0.0
+    """End of the last word ever heard (seconds of the timeline): hearing one further on is progress."""
+    options: SttOptions | None = None
+    options_entry: str = "0"
+    final_upto: int = 0
+    settled: int = 0
+    anchor: Anchor = field(default_factory=Anchor)
+    estimated: bool = False
+    speech_start: float | None = None
+    """Where the present speech began (seconds of the timeline); None in silence."""
+    finals: list[str] = field(default_factory=list)
+    """The finals as JSON: a session's words would take ten times the memory as objects."""
+    word_samples: int = 0
+    gaps: list[Missing] = field(default_factory=list)
+    meters: AudioMeters = field(default_factory=AudioMeters)
+    closed: stt.SttClosed | None = None
+
+    @property
+    def replay_from(self) -> int:
+        """Where a new connection begins. Times that are estimates tell no words apart: then nothing overlaps."""
+        return max(self.anchor.at, self.settled - (0 if self.estimated else OVERLAP))
+
+    def fold(self, event: EventData, at: float) -> None:
+        """Take one event written at `at`; types that mean nothing to a session are passed over."""
+        if (letter := getattr(event, "inbox", None)) is not None:
+            self.cursor = later_id(self.cursor, letter)
+        match event:
+            case stt.SttInterim():
+                self.first_text_at = self.first_text_at or at
+                self._progress(event.end)
+            case stt.SttFinal():
+                self._fold_final(event, at)
+            case stt.SttUsage():
+                self.meters = event.audio
+                self._settle(event.settled_at)
+                self._anchor(event)
+            case stt.SttGap():
+                self.gaps.append(Missing(event.start_at, event.end_at, event.cause))
+                self._settle(self.settled)
+            case stt.SttStartOfSpeech():
+                self.speech_start = event.start
+            case stt.SttEndOfSpeech():
+                self.speech_start = None
+            case _:
+                self._fold_way(event, at)
+
+    def anchor_for(self, upto: int, timeline: Timeline) -> Anchor:
+        """Return the anchor once everything before `upto` is settled: as late as the overlap allows."""
+        return timeline.anchor_at(self.through_gaps(max(self.settled, upto)) - OVERLAP)
+
+    def through_gaps(self, sample: int) -> int:
+        """Return `sample`, or the end of the gap that it stands in."""
+        for gap in self.gaps:
+            if gap.start <= sample < gap.end:
+                sample = gap.end
+        return sample
+
+    def _fold_way(self, event: EventData, at: float) -> None:
+        match event:
+            case runs.RunStarted():
+                self.started_at = at
+            case runs.RunCancelling():
+                self.cancelling = event.reason
+            case stt.SttConnected():
+                self.conn, self.connections = event.conn, self.connections + 1
+                self.connected_at = self.connected_at or at
+                if event.options is not None:
+                    self.options = SttOptions.model_validate(event.options)
+                    self.options_entry = event.options_entry or self.options_entry
+            case stt.SttReconnecting():
+                self.conn, self.failures = max(self.conn, event.conn), event.failures
+            case stt.SttClosed():
+                self.closed = event
+            case _:
+                pass
+
+    def _fold_final(self, event: stt.SttFinal, at: float) -> None:
+        self.first_text_at = self.first_text_at or at
+        self.first_final_at = self.first_final_at or at
+        self.finals.append(event.to_json())
+        for word in event.words:
+            start, end = samples(word.start), samples(word.end)
+            self.word_samples += end - start - self._missing(start, end)
+            self.final_upto = max(self.final_upto, end)
+        self.estimated = bool(event.estimated)
+        self.failures = 0
+        self._progress(event.end)
+        self._settle(self.final_upto)
+        self._anchor(event)
+
+    def _progress(self, end: float) -> None:
+        if end > self.frontier:
+            self.frontier, self.failures = end, 0
+
+    def _settle(self, upto: int) -> None:
+        self.settled = self.through_gaps(max(self.settled, upto))
+
+    def _anchor(self, event: stt.SttFinal | stt.SttUsage) -> None:
+        self.anchor = Anchor(event.anchor_entry, event.anchor_at, event.anchor_half)
+
+    def _missing(self, start: int, end: int) -> int:
+        return sum(max(0, min(end, gap.end) - max(start, gap.start)) for gap in self.gaps)
+
+
+def samples(seconds: float) -> int:
+    """Return the position of a time on the timeline."""
+    return round(seconds * SAMPLE_RATE)

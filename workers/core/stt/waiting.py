@@ -1,0 +1,48 @@
+"""How long a session waits for what: the limits of the request, silence, the end of the transcript. Pure."""
+
+from typing import Final
+
+from api_contracts.stt import EndReason, SttRequest
+from workers.core.stt.connection import Connection
+from workers.core.stt.hearing import Hearing
+from workers.core.stt.state import SttState
+
+USAGE_EVERY_S: Final = 10.0
+ECHO_WITHIN_S: Final = 30.0
+QUIET_S: Final = 3.0
+"""Without an echo, a session ends after this long without a word from the provider: 3 s after a final, 30 s otherwise
+(FEAT D3)."""
+
+RESUMED_GRACE_S: Final = 5.0
+"""A session that is resumed when its time is up still reads what is in the stream."""
+
+
+def limits(request: SttRequest, state: SttState, began_at: float, audio_at: float) -> list[tuple[EndReason, float]]:
+    """Return when each limit closes the session. `audio_at` is when the last entry came."""
+    started = began_at if state.started_at is None else state.started_at
+    longest = started + request.max_duration_s
+    if began_at > started:
+        longest = max(longest, began_at + RESUMED_GRACE_S)
+    return [("idle", audio_at + request.idle_timeout_s), ("max_duration", longest)]
+
+
+def silent_at(conn: Connection, state: SttState, hearing: Hearing, text_timeout_s: float) -> float | None:
+    """Return when silence after the last final is the end of speech; None while there is more to come."""
+    if state.speech_start is None or hearing.rest:
+        return None
+    return max(conn.changed_at or conn.since, conn.caught_up_at) + text_timeout_s
+
+
+def give_up_at(conn: Connection, hearing: Hearing) -> float | None:
+    """Return when the echo of the final checkpoint is no longer waited for; None before that was sent."""
+    if conn.closing_at is None:
+        return None
+    last = max(conn.closing_at, conn.said_at or 0.0)
+    if is_quiet_after_final(conn, hearing):
+        return min(last + ECHO_WITHIN_S, max(last, conn.busy_until) + QUIET_S)
+    return last + ECHO_WITHIN_S
+
+
+def is_quiet_after_final(conn: Connection, hearing: Hearing) -> bool:
+    """Return whether the provider made words final when it was asked to, and left none open."""
+    return conn.final_since_closing and not hearing.rest
