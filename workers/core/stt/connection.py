@@ -18,6 +18,9 @@ from workers.core.stt.segments import SegmentMap
 TRACE_EVERY: Final = 5 * SAMPLE_RATE * SAMPLE_BYTES
 """A trace follows every 5 s of audio (FEAT D3), in bytes."""
 
+_MOST_MARKS: Final = 64
+"""Traces that wait for their echo: a provider need not echo any."""
+
 _BYTES_A_SECOND: Final = SAMPLE_RATE * SAMPLE_BYTES
 
 
@@ -60,7 +63,7 @@ class Connection:
         self._framer = Framer()
         self._next: int | None = None
         self._places: list[tuple[int, int]] = []
-        self._marks: deque[_Mark] = deque()
+        self._marks: deque[_Mark] = deque(maxlen=_MOST_MARKS)
         self._echoed: deque[_Mark] = deque()
         self._marked = 0
         self._silent = 0
