@@ -82,13 +82,17 @@ class Timeline:
     def miss(self, samples: int) -> tuple[int, int] | None:
         """Leave out so many samples; return the gap, or None when the journal knows it already.
 
-        Half a sample before a gap counts as one: its other byte is lost.
+        Half a sample before a gap counts as one: its other byte is lost. Gaps never overlap: this one ends where one
+        that is known begins.
         """
         if self._cross_known_gap():
             return None
         start = self._whole()
-        self._end = (start + samples) * SAMPLE_BYTES
-        return start, start + samples
+        end = min((known for known in self._gaps if known > start), default=start + samples)
+        end = min(end, start + samples)
+        self._end = end * SAMPLE_BYTES
+        self._cross_known_gap()
+        return start, end
 
     def since(self, sample: int) -> Iterator[tuple[int, bytes]]:
         """Yield what is held from a sample on: where its first byte is, and the bytes."""

@@ -44,7 +44,7 @@ TROUBLES = st.lists(
 def entries_of(words: Words, chunks: list[int], tail_s: float = 0.5) -> list[Entry]:
     """Say the words in real time, in entries of these sizes (bytes, over and over), then hang up."""
     pcm = speech(words) + bytes(round(tail_s * RATE) * 2)
-    entries, at = [], 0
+    at, entries = 0, list[Entry]()
     while at < len(pcm):
         size = max(chunks[len(entries) % len(chunks)], len(pcm) // 400)  # a short test is a good test
         piece = pcm[at : at + size]

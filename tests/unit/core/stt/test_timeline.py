@@ -98,3 +98,9 @@ def test_a_gap_that_the_journal_knows_is_not_a_new_one(told_again: bool) -> None
     timeline.add("2-0", bytes(10))
     assert timeline.end == 85
     assert timeline.miss(3) == (85, 88)
+
+
+def test_a_gap_ends_where_a_known_one_begins() -> None:
+    timeline = Timeline(Anchor(), [(50, 80)])
+    assert timeline.miss(60) == (0, 50)
+    assert timeline.end == 80
