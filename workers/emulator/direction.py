@@ -15,7 +15,7 @@ from workers.emulator.config import EmulatorConfig
 from workers.emulator.dialogue import Dialogue, read_dialogue
 from workers.emulator.errors import Refused
 from workers.emulator.faults import Faults, parse_faults
-from workers.emulator.sampler import Speech, improvise, more_prose, reason, scripted_arguments
+from workers.emulator.sampler import Speech, held_to, improvise, more_prose, reason, scripted_arguments
 from workers.emulator.scenes import Cue, ScriptedCall, pick
 from workers.emulator.sse import Envelope
 from workers.emulator.state import EmulatorState, derived
@@ -122,7 +122,8 @@ class Director:
         index: int,
     ) -> Completion:
         rng = identity.generator(index)
-        speech = _scripted(cue, dialogue, rng) or improvise(dialogue, accepted.shape, rng)
+        scripted = held_to(accepted.shape, _scripted(cue, dialogue, rng))
+        speech = scripted or improvise(dialogue, accepted.shape, rng)
         # A JSON schema suppresses reasoning (WIRE 4.2).
         if speech.reasoning is None and accepted.effort != "none" and accepted.shape is None:
             speech = Speech(speech.text, speech.calls, reason(accepted.effort, dialogue.user, rng), speech.interleave)

@@ -1,17 +1,21 @@
-"""What the model says when no scene scripts it: prose, tool calls, or JSON under a schema, from a seeded generator.
+"""What the model says when no scene scripts it: prose, tool calls, JSON under a schema, text under a grammar.
 
-Pure: the same dialogue and the same generator give the same answer. Knows nothing of tokens, limits or the wire.
+From a seeded generator: the same dialogue and the same generator give the same answer. What a scene scripts is held to
+the grammar too. Knows nothing of tokens, limits or the wire.
 """
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 from typing import Any
 
+from workers.core.grammar import Grammar, TooAmbiguous
 from workers.emulator.dialogue import Dialogue
+from workers.emulator.errors import bad_request
+from workers.emulator.grammar_sampler import compose, force
 from workers.emulator.json_schema import lenient_shape
 from workers.emulator.lexicon import sentence, sentences
 from workers.emulator.scenes import ScriptedCall
@@ -36,12 +40,17 @@ class Speech:
     interleave: bool = False
 
 
-def improvise(dialogue: Dialogue, shape: Shape | None, rng: Random) -> Speech:
-    """An unscripted answer. `shape` is that of the response format, None if the form is free or any JSON object."""
+def improvise(dialogue: Dialogue, shape: Shape | Grammar | None, rng: Random) -> Speech:
+    """An unscripted answer. `shape` is that of the response format, None if the form is free or any JSON object.
+
+    Raises Refused for a grammar that is too ambiguous to sample.
+    """
     called = _tools_to_call(dialogue, rng)
     if called:
         hints = hints_from(dialogue.user)
         return Speech(None, tuple((tool.function.name, arguments_for(tool, hints, rng)) for tool in called))
+    if isinstance(shape, Grammar):
+        return Speech(_under(lambda: compose(shape, rng)))
     if shape is not None:
         return Speech(_dump(SchemaSampler(rng).draw(shape)))
     if dialogue.form == "json_object":
@@ -49,6 +58,24 @@ def improvise(dialogue: Dialogue, shape: Shape | None, rng: Random) -> Speech:
     if dialogue.results:
         return Speech(_report(dialogue))
     return Speech("".join(islice(sentences(rng), rng.randint(2, 6))))
+
+
+def held_to(shape: Shape | Grammar | None, speech: Speech | None) -> Speech | None:
+    """A scripted answer as a model under a grammar can say it; schemas leave scripts alone, so do answers without text.
+
+    Raises Refused for a grammar that is too ambiguous for it.
+    """
+    if speech is None or speech.text is None or not isinstance(shape, Grammar):
+        return speech
+    said = speech.text
+    return replace(speech, text=_under(lambda: force(shape, said)))
+
+
+def _under(say: Callable[[], str]) -> str:
+    try:
+        return say()
+    except TooAmbiguous as error:
+        raise bad_request(f"The grammar cannot be sampled: {error}, field: 'response_format.grammar'") from None
 
 
 def arguments_for(tool: Tool, hints: Hints, rng: Random) -> str:

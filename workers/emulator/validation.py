@@ -6,11 +6,13 @@ both together can tell. Pure.
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from workers.core.grammar import Grammar, GrammarError, parse
 from workers.emulator import catalogue, errors
 from workers.emulator.catalogue import ModelCard
 from workers.emulator.config import EmulatorConfig
@@ -39,12 +41,13 @@ _NAMED_EFFORTS = {True: "medium", False: "none"}
 
 @dataclass(frozen=True)
 class Accepted:
-    """A request that will be answered. `max_tokens` fits the context; `reasoning_cap` is in tokens."""
+    """A request that will be answered. `max_tokens` fits the context; `reasoning_cap` is in tokens; `shape` is what the
+    answer must fit, if not just any text or JSON object."""
 
     raw: dict[str, Any]
     body: ChatBody
     card: ModelCard
-    shape: Shape | None
+    shape: Shape | Grammar | None
     prompt_tokens: int
     max_tokens: int
     effort: str
@@ -185,12 +188,12 @@ def _fit(body: ChatBody, card: ModelCard, prompt: int, default: int) -> int:
     return min(asked, room)
 
 
-def _shape(response_format: ResponseFormat | None) -> Shape | None:
+def _shape(response_format: ResponseFormat | None) -> Shape | Grammar | None:
     """The shape that the answer must have (WIRE 4.1), None for text and for any JSON object."""
     if response_format is None or response_format.type == "text":
         return None
     if response_format.type == "grammar":
-        raise bad_request("Grammars are not yet supported by the emulator, field: 'response_format.grammar'")
+        return _grammar(response_format.grammar)
     if response_format.type == "json_object":
         given, path = response_format.schema_, "response_format.schema"
         if given is None:
@@ -201,6 +204,22 @@ def _shape(response_format: ResponseFormat | None) -> Shape | None:
         return strict_shape(_schema_object(given, path), path)
     except SchemaRefused as error:
         raise bad_request(str(error)) from None
+
+
+def _grammar(given: str | None) -> Grammar:
+    """The grammar. What the provider says of a bad one is unknown; a 400 in shape E1 is inferred (WIRE 4.3, 9.4)."""
+    if given is None:
+        raise bad_request("Field required, field: 'response_format.grammar'")
+    try:
+        return _parsed_grammar(given)
+    except GrammarError as error:
+        raise bad_request(f"Invalid grammar: {error}, field: 'response_format.grammar'") from None
+
+
+@lru_cache(maxsize=4)
+def _parsed_grammar(text: str) -> Grammar:
+    """A large grammar takes a second to read, and clients send the same one again and again."""
+    return parse(text)
 
 
 def _unwrapped(given: dict[str, Any] | str | None) -> tuple[Any, str]:
