@@ -6,7 +6,13 @@ so that a misreading of it cannot cancel out.
     running = await serve(EmulatorConfig(seed=7, pace=60))      # port 0 is any free port
     client = AsyncOpenAI(base_url=running.inference_url, api_key="fw_anything")
 
-How a request is answered, module by module:
+`Running` is a server that is up: `inference_url`, `speech_url` and `api_url` (the control plane, what FIREWORKS_API_URL
+holds) are for clients; `stats` counts, `clock` is the virtual time of batches, `reset` forgets, `close` ends it. For
+other processes the same is on HTTP: GET `/_emulator/stats` and `/_emulator/clock`, POST `/_emulator/clock` and
+`/_emulator/reset`. Speech and batches are packages of their own, `speech` and `batch`, each with its switches, its
+rules and its guide to faults.
+
+How a chat request is answered, module by module:
 
     server     routes, request ids, authentication
     validation `schema` says what a body may hold; here are the refusals that a schema cannot express

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workers.emulator.batch.config import BatchConfig
 from workers.emulator.catalogue import DEFAULT_MODELS, ModelCard
 from workers.emulator.default_scene import DEFAULT_SCENE
 from workers.emulator.scenes import Scene
@@ -47,4 +48,5 @@ class EmulatorConfig(BaseModel):
     prompt_cache: bool = True
     rate_limits: RateLimits = RateLimits()
     speech: SpeechConfig = SpeechConfig()
+    batch: BatchConfig = BatchConfig()
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from workers.emulator.batch.config import BatchConfig
 from workers.emulator.dialogue import Dialogue
 from workers.emulator.faults import parse_faults
 from workers.emulator.speech.config import SpeechConfig
@@ -138,11 +139,12 @@ class Rule(_Value):
 
 
 class Scene(_Value):
-    """An ordered list of rules, and how speech behaves; None leaves that to the server's settings."""
+    """An ordered list of rules, and how speech and batches behave; None leaves that to the server's settings."""
 
     name: str = "scene"
     rules: tuple[Rule, ...] = ()
     speech: SpeechConfig | None = None
+    batch: BatchConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import TypeAlias
 from aiohttp import web
 
 from workers.emulator import catalogue, errors
+from workers.emulator.batch import VirtualClock
+from workers.emulator.batch.routes import add_batch, is_batch, no_such_path
 from workers.emulator.chat import ChatDesk, header_faults
 from workers.emulator.config import EmulatorConfig
 from workers.emulator.errors import ErrorReply, Refused
@@ -40,6 +42,7 @@ def build_app(config: EmulatorConfig) -> web.Application:
         app.router.add_get(f"{prefix}/models", _models)
     speech = config.scene.speech or config.speech
     add_speech(app, PREFIXES, speech, partial(_accepts, config), state.stats.speech, state.speech_uses)
+    add_batch(app, PREFIXES, config, state, partial(_check_key, config=config), lambda request: request[_REQUEST_ID])
     app.router.add_get("/_emulator/stats", _stats)
     app.router.add_post("/_emulator/reset", _reset)
     app.on_response_prepare.append(_add_headers)
@@ -66,12 +69,22 @@ class Running:
         return f"ws{self.url.removeprefix('http')}/v1"
 
     @property
+    def api_url(self) -> str:
+        """The base URL of the control plane; clients append `/v1/accounts/...` (WIRE 0.3)."""
+        return self.url
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The time of batches; `/_emulator/clock` is the same over HTTP."""
+        return self._state.clock
+
+    @property
     def stats(self) -> Stats:
         """Counts since the start or the last reset."""
         return self._state.stats
 
     def reset(self) -> None:
-        """Forget counts, used-up rules, seen requests and cached prompts."""
+        """Forget counts, used-up rules, seen requests, cached prompts, datasets and jobs."""
         self._state.reset()
 
     async def close(self) -> None:
@@ -161,7 +174,7 @@ async def _identified(request: web.Request, handler: Handler) -> web.StreamRespo
     except FaultSyntax as error:
         return _as_response(errors.e1(str(error)))
     except web.HTTPNotFound:
-        return _as_response(errors.e1("Path not found", 404, code="NOT_FOUND"))
+        return _as_response(no_such_path() if is_batch(request) else errors.e1("Path not found", 404, code="NOT_FOUND"))
     except web.HTTPClientError as error:  # wrong method, body too large: the front end's pages
         return _as_response(errors.e6(error.status, error.reason))
 
@@ -169,7 +182,7 @@ async def _identified(request: web.Request, handler: Handler) -> web.StreamRespo
 @web.middleware
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Status faults and authentication, before anything reads the body."""
-    if not request.path.startswith(PREFIXES) or is_speech(request):
+    if not request.path.startswith(PREFIXES) or is_speech(request) or is_batch(request):
         return await handler(request)
     reply = parse_faults(header_faults(request)).reply(request[_REQUEST_ID])
     if reply is not None:

@@ -1,11 +1,13 @@
 """What a server remembers between requests: counts, used-up rules, digests seen, prompt prefixes. Resettable."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from workers.emulator.batch.clock import VirtualClock
+from workers.emulator.batch.state import BatchStats
 from workers.emulator.scenes import Rule
 from workers.emulator.speech.state import SpeechStats, Uses
 
@@ -31,21 +33,29 @@ class Stats:
     tokens_sent: int = 0
     by_status: Counter[int] = field(default_factory=Counter)
     speech: SpeechStats = field(default_factory=SpeechStats)
+    batch: BatchStats = field(default_factory=BatchStats)
 
     def as_json(self) -> dict[str, Any]:
         """The counts as served."""
-        counts = {name: value for name, value in vars(self).items() if name not in ("by_status", "speech")}
+        parts = ("by_status", "speech", "batch")
+        counts = {name: value for name, value in vars(self).items() if name not in parts}
         by_status = {str(status): count for status, count in sorted(self.by_status.items())}
-        return counts | {"by_status": by_status, "speech": self.speech.as_json()}
+        return counts | {"by_status": by_status, "speech": self.speech.as_json(), "batch": self.batch.as_json()}
 
 
 @dataclass
 class EmulatorState:
-    """The mutable part of a server; one per application, touched by its event loop only."""
+    """The mutable part of a server; one per application, touched by its event loop only.
+
+    `on_reset` are the parts that have something of their own to forget. A reset leaves the clock as it is.
+    """
 
     seed: int
     stats: Stats = field(default_factory=Stats)
     speech_uses: Uses = field(default_factory=Uses)
+    batch_uses: Uses = field(default_factory=Uses)
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    on_reset: list[Callable[[], None]] = field(default_factory=list)
     closing: bool = False
     _serial: int = 0
     _uses: Counter[int] = field(default_factory=Counter)
@@ -55,8 +65,12 @@ class EmulatorState:
     def reset(self) -> None:
         """Forget everything but requests in flight."""
         self.stats.speech.reset()
-        self.stats = Stats(active=self.stats.active, speech=self.stats.speech)
+        self.stats.batch.reset()
+        self.stats = Stats(active=self.stats.active, speech=self.stats.speech, batch=self.stats.batch)
         self.speech_uses.clear()
+        self.batch_uses.clear()
+        for forget in self.on_reset:
+            forget()
         self._serial = 0
         for memory in (self._uses, self._seen, self._prefixes):
             memory.clear()
