@@ -63,11 +63,24 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Park:
+    """Let go of worker, slot and lease until `until` (seconds since 1970; None: for as long as it takes) or a signal.
+
+    What runs is stopped; the next life begins with `Begin`, and then every signal that came meanwhile. The facts that
+    came together are decided before a park counts: an effect, release or finish that follows it makes it void. A
+    signal that was not decided ends the park at once, whenever it was sent.
+    """
+
+    until: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """Something that only an adapter can do; each kind of work has its own."""
 
 
-Action = Emit | Finish | Release | Effect
+Action = Emit | Finish | Release | Park | Effect
 
 
 class Machine(Protocol):

@@ -1,6 +1,7 @@
 """The machines of runs whose end is known before they begin: they start, and end."""
 
 from api_contracts.failure import Failure
+from api_contracts.names import Kind
 from api_contracts.runs import EventData, Result, RunResumed, RunStarted
 from workers.core.runs.frame import Action, Begin, Emit, Finish
 
@@ -30,6 +31,6 @@ class Foregone:
 class Refusal(Foregone):
     """`Machine` of a run that cannot be run: it fails with `failure`."""
 
-    def __init__(self, run_id: str, failure: Failure) -> None:
-        result = Result(run_id=run_id, status="failed", failure=failure)
+    def __init__(self, run_id: str, kind: Kind, failure: Failure) -> None:
+        result = Result(run_id=run_id, kind=kind, status="failed", failure=failure)
         super().__init__(Finish("failed", result.model_dump(mode="json", exclude_none=True), failure))
