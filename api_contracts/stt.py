@@ -14,6 +14,7 @@ So `XADD <key> * a <bytes>` speaks and `XADD <key> * c {"type":"end"}` hangs up.
 Entries whose words are final and stored are trimmed by the service.
 """
 
+import json
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -29,6 +30,8 @@ GapCause = Literal["lost", "cancelled", "failed", "unconfirmed"]
 EndReason = Literal["end", "idle", "max_duration", "cancelled", "failed"]
 TroubleKind = Literal["error", "garbled", "unknown", "control"]
 
+_MOST_EXTRA_BYTES: Final = 2048
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +43,19 @@ class Vad(_Value):
     skip: bool | None = None
     threshold: float | None = Field(default=None, ge=0, le=1)
     extra: dict[str, Any] = Field(default_factory=dict, max_length=32)
-    """Further keys of `vad_kwargs`, as they are."""
+    """Further keys of `vad_kwargs`, as they are: JSON, 2 KB at most."""
+
+    @field_validator("extra")
+    @classmethod
+    def _is_small_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """What JSON or UTF-8 cannot hold would fail later, in the query or in the journal."""
+        try:
+            size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        except (ValueError, TypeError, RecursionError) as exc:
+            raise ValueError(f"not JSON: {type(exc).__name__}") from None
+        if size > _MOST_EXTRA_BYTES:
+            raise ValueError(f"{size} bytes of JSON are more than {_MOST_EXTRA_BYTES}")
+        return value
 
 
 class SttOptions(_Value):
@@ -90,7 +105,7 @@ class Flush(_Value):
 
 
 class Clear(_Value):
-    """A new speaker or topic: what was said so far is final, and the provider forgets it."""
+    """A new speaker or topic: the provider forgets what was said so far. What is not final yet it hears again."""
 
     type: Literal["clear"] = "clear"
 
@@ -179,6 +194,7 @@ class Coverage(BaseModel):
 class SttResult(Result):
     """What a session came to."""
 
+    kind: str = "stt"
     text: str = ""
     segments: list[SttSegment] = Field(default_factory=list)
     words: list[SttWord] = Field(default_factory=list)
@@ -290,6 +306,8 @@ class SttGap(EventData):
     start_at: int
     end_at: int
     cause: GapCause
+    after_entry: str | None = None
+    """The last entry of the audio stream before it (`"0"`: none), where it lies between entries."""
 
 
 class SttLost(EventData):

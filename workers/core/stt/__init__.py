@@ -9,6 +9,7 @@ hearing      from words to the events that tell of them
 connection   one connection: what it was sent, what it has heard, where its clock lies on the timeline
 link         when to connect again, when to give up
 wire         one connection after another
+transcript   what is final, packed
 state        the fold over the journal
 meters, result    how it adds up
 ledger       what is settled, what may be trimmed, the close

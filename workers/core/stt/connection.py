@@ -35,6 +35,15 @@ class _Mark:
     done_by: float
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """From sample `server` of its clock on, the connection hears the timeline from `at` up to `until`; then silence."""
+
+    server: int
+    at: int
+    until: int | None = None
+
+
 class Connection:
     """The pure half of a websocket. `number` names it in facts and effects."""
 
@@ -58,28 +67,45 @@ class Connection:
         self.closing_at: float | None = None
         """When it was asked for the end of the transcript."""
         self.final_since_closing = False
+        self.errors = 0
+        """In a row."""
+        self.is_further = False
+        """Whether it heard a word further on than any connection before it."""
         self.told_unknown = False
+        self.lists_segments = False
+        """Whether it ever said which segments it tells."""
+        self.cleared = 0
+        """Bytes sent when it was last asked to forget: until more is, there is nothing to forget."""
+        self.awaits_cleared = False
+        """Whether it was asked to forget, and what it says until it has is of before."""
         self.segments = SegmentMap(self.place_s)
         self._framer = Framer()
+        self._from = 0
         self._next: int | None = None
-        self._places: list[tuple[int, int]] = []
+        self._stretches: list[_Stretch] = []
         self._marks: deque[_Mark] = deque(maxlen=_MOST_MARKS)
         self._echoed: deque[_Mark] = deque()
         self._marked = 0
         self._silent = 0
 
-    def opened(self, now: float) -> None:
-        """Count from now."""
-        self.is_open, self.since, self.busy_until = True, now, now
+    def opened(self, now: float, start: int) -> None:
+        """Count from now. It is sent nothing before sample `start`."""
+        self.is_open, self.since, self.busy_until, self._from = True, now, now, start * SAMPLE_BYTES
 
-    def is_healthy(self, after_s: float) -> bool:
-        """Return whether it was open, and said anything, for so long."""
-        return self.is_open and self.said_at is not None and self.said_at >= self.since + after_s
+    def is_healthy(self, now: float, said_after_s: float, open_for_s: float) -> bool:
+        """Return whether it said anything so long after it opened, or was open for so long."""
+        if not self.is_open:
+            return False
+        return now >= self.since + open_for_s or (self.said_at or 0.0) >= self.since + said_after_s
 
     # -- out -------------------------------------------------------------------------------------------------------
 
     def feed(self, start: int, pcm: bytes, now: float) -> list[Effect]:
         """Take audio of the timeline, its first byte at `start`; return what is to be sent."""
+        if start < self._from:
+            start, pcm = self._from, pcm[self._from - start :]
+            if not pcm:
+                return []
         if start != self._next:
             self._jump(start)
         self._next = start + len(pcm)
@@ -95,7 +121,7 @@ class Connection:
             return []
         effects = self._send(frame, now)
         if padding and self._next is not None:
-            self._places.append((self.sent // SAMPLE_BYTES, self._next // SAMPLE_BYTES))
+            self._begin_stretch(self.sent // SAMPLE_BYTES, self._next // SAMPLE_BYTES)
         return effects
 
     def probe(self, now: float) -> list[Effect]:
@@ -121,19 +147,20 @@ class Connection:
         return [*self.flush(now), SendText(self.number, {"checkpoint_id": "final"})]
 
     def forgot(self) -> None:
-        """It forgot what was said: its ids may begin anew (WIRE 2.7)."""
-        self.segments = SegmentMap(self.place_s)
+        """It forgets what was said up to here: its ids may begin anew (WIRE 2.7)."""
+        self.segments = SegmentMap(self.place_s, self.sent / _BYTES_A_SECOND)
 
     # -- in --------------------------------------------------------------------------------------------------------
 
     def echoed(self, trace_id: object) -> None:
         """Take the echo of a trace: everything before it has arrived there."""
-        if not any(mark.id == str(trace_id) for mark in self._marks):
+        known = str(trace_id)
+        if not any(mark.id == known for mark in self._marks):
             return
         while self._marks:
             mark = self._marks.popleft()
             self._echoed.append(mark)
-            if mark.id == str(trace_id):
+            if mark.id == known:
                 break
         self.prove(mark.server)
 
@@ -175,12 +202,13 @@ class Connection:
 
     def place(self, server: int) -> int:
         """Return where a sample of its clock lies on the timeline."""
-        if not self._places:
+        if not self._stretches:
             return 0
-        at = max(0, bisect_right(self._places, server, key=_server) - 1)
-        clock, session = self._places[at]
-        placed = session + max(0, server - clock)
-        return min(placed, self._places[at + 1][1]) if at + 1 < len(self._places) else placed
+        stretch = self._stretches[-1]
+        if server < stretch.server:
+            stretch = self._stretches[max(0, bisect_right(self._stretches, server, key=_server) - 1)]
+        placed = stretch.at + max(0, server - stretch.server)
+        return placed if stretch.until is None else min(placed, stretch.until)
 
     def sent_upto(self) -> int:
         """Return the sample of the timeline up to which audio was sent."""
@@ -188,13 +216,19 @@ class Connection:
 
     def forget(self, sample: int) -> None:
         """Let go of what is only needed for times before this sample."""
-        while len(self._places) > 1 and self._places[1][1] <= sample:
-            del self._places[0]
+        while len(self._stretches) > 1 and self._stretches[1].at <= sample:
+            del self._stretches[0]
+        while self._echoed and self._echoed[0].at <= sample:
+            self._echoed.popleft()
 
     def _jump(self, start: int) -> None:
         self._framer.drop_half()
-        clock = (self.sent + self._framer.held) // SAMPLE_BYTES
-        self._places.append((clock, -(-start // SAMPLE_BYTES)))
+        self._begin_stretch((self.sent + self._framer.held) // SAMPLE_BYTES, -(-start // SAMPLE_BYTES))
+
+    def _begin_stretch(self, server: int, at: int) -> None:
+        if self._stretches and self._next is not None:
+            self._stretches[-1].until = self._next // SAMPLE_BYTES
+        self._stretches.append(_Stretch(server, at))
 
     def _send(self, frame: bytes, now: float) -> list[Effect]:
         self.sent += len(frame)
@@ -203,5 +237,5 @@ class Connection:
         return effects + self.probe(now) if self.sent - self._marked >= TRACE_EVERY else effects
 
 
-def _server(place: tuple[int, int]) -> int:
-    return place[0]
+def _server(stretch: _Stretch) -> int:
+    return stretch.server

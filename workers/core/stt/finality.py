@@ -2,7 +2,8 @@
 
 Finality is per word (STT-07): what is final leaves from the front, word by word, so that finals are in order of time
 and never change; a later word neither holds back an earlier one nor makes it final. One exception keeps a session
-moving: a word that has stood unchanged for `STUCK_S` before words that are final is taken as final.
+moving: a word that has stood unchanged for `STUCK_S` is taken as final where a final word follows, or one so much
+later that the provider cannot look at both at once.
 """
 
 from collections.abc import Sequence
@@ -18,15 +19,16 @@ STUCK_S: Final = 30.0
 def settled_prefix(pending: Sequence[Heard], now: float, text_timeout_s: float) -> tuple[int, float | None]:
     """Return how many words from the front are final, and when to ask again if nothing is said until then.
 
-    `text_timeout_s` counts for words of which the provider does not say whether they are final.
+    `text_timeout_s` counts for words of which the provider does not say whether they are final: so long nothing around
+    them has changed.
     """
     last_final = max((place for place, word in enumerate(pending) if word.said.final), default=-1)
     for place, word in enumerate(pending):
         if word.said.final:
             continue
         if not word.flagged:
-            ripe_at = word.since + text_timeout_s
-        elif place < last_final:
+            ripe_at = min(word.calm_since + text_timeout_s, word.since + STUCK_S)
+        elif place < last_final or pending[-1].start - word.end >= STUCK_S * SAMPLE_RATE:
             ripe_at = word.since + STUCK_S
         else:
             return place, None
@@ -63,7 +65,10 @@ def is_glued(words: Sequence[Heard]) -> bool:
 
 def texts_by_segment(words: Sequence[Heard]) -> dict[int, str]:
     """Return the text of each segment that has words here."""
-    return {number: text_of([word for word in words if word.segment == number]) for number in segments_of(words)}
+    texts = dict.fromkeys(segments_of(words), "")
+    for word in words:
+        texts[word.segment] += word.said.shown
+    return {number: text.strip() for number, text in texts.items()}
 
 
 def segments_of(words: Sequence[Heard]) -> list[int]:

@@ -47,7 +47,7 @@ class Hearing:
         self._conn = conn
         if conn.segments.flags_words:  # words without a flag are yet to get one
             text_timeout_s = max(text_timeout_s, STUCK_S)
-        pending = conn.segments.pending(state.final_upto, conn.sent_upto())
+        pending = conn.segments.pending(state.final_upto, state.told)
         count, self.ripe_at = settled_prefix(pending, now, text_timeout_s)
         return self._tell(pending, count, state, timeline)
 
@@ -58,7 +58,7 @@ class Hearing:
         self.ripe_at = None
         if self._conn is None or (conn is not None and conn is not self._conn):
             return []
-        pending = self._conn.segments.pending(state.final_upto, self._conn.sent_upto())
+        pending = self._conn.segments.pending(state.final_upto, state.told)
         return self._tell(pending, len(pending), state, timeline)
 
     def _tell(self, pending: list[Heard], count: int, state: SttState, timeline: Timeline) -> list[EventData]:
@@ -66,7 +66,7 @@ class Hearing:
         number, upto, events = self._conn.number, state.final_upto, list[EventData]()
         if pending and state.speech_start is None:
             events.append(stt.SttStartOfSpeech(start=max(pending[0].start, upto) / SAMPLE_RATE))
-        if gone := self._shown.keys() - set(segments_of(pending)):
+        if self._shown and (gone := self._shown.keys() - segments_of(pending)):
             text = " ".join(self._shown[segment] for segment in sorted(gone))
             events.append(stt.SttRetracted(conn=number, segments=sorted(gone), text=text))
         ready, self.rest = pending[:count], pending[count:]

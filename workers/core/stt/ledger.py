@@ -3,6 +3,8 @@
 It owns state, timeline, meters and what is told of words; `session` owns connections and time.
 """
 
+from typing import Final
+
 from api_contracts import stt
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Status
@@ -14,13 +16,16 @@ from workers.core.stt.hearing import Hearing
 from workers.core.stt.meters import Meters
 from workers.core.stt.result import coverage_of, result_of, uncovered
 from workers.core.stt.state import SttState
-from workers.core.stt.timeline import Timeline
+from workers.core.stt.timeline import Hole, Timeline
 
 _STATUS: dict[EndReason, Status] = {
     "end": "completed", "idle": "completed", "max_duration": "completed", "cancelled": "cancelled", "failed": "failed",
 }  # fmt: skip
-_SETTLE_S = 10.0
+_SETTLE_S: Final = 10.0
 """Silence is silence when nothing was said of it for so long. Generous: it only makes what is sent again longer."""
+
+_TRIM_EVERY: Final = 5 * SAMPLE_RATE
+"""Samples that are of no more use before they are trimmed: words come final one by one, and each trim is a command."""
 
 
 class Ledger:
@@ -35,13 +40,15 @@ class Ledger:
         self._request = request
         self._acts: list[Action] = []
         self._is_open = False
+        self._trimmed_at = 0
 
     def open(self) -> None:
         """Go on from where the journal ends."""
         if self._is_open:
             return
-        self._is_open = True
-        self.timeline = Timeline(self.state.anchor, [(gap.start, gap.end) for gap in self.state.gaps])
+        self._is_open, self._trimmed_at = True, self.state.anchor.at
+        holes = [Hole(gap.start, gap.end, gap.after) for gap in self.state.gaps if gap.after is not None]
+        self.timeline = Timeline(self.state.anchor, holes)
         self._meters = Meters(self.state.meters)
 
     def emit(self, event: EventData, now: float) -> None:
@@ -57,6 +64,12 @@ class Ledger:
         """Return what was decided since the last time."""
         taken, self._acts = self._acts, []
         return taken
+
+    @property
+    def heard_upto(self) -> int:
+        """The end of the last word that the present connection has told."""
+        rest = self.hearing.rest
+        return max(self.state.final_upto, rest[-1].end) if rest else self.state.final_upto
 
     # -- words and silence -----------------------------------------------------------------------------------------
 
@@ -84,9 +97,11 @@ class Ledger:
         self._tell_usage(conn, self.state.through_gaps(settled), now)
 
     def missing(self, samples: int, now: float) -> None:
-        """Leave out audio that is gone, unless the journal knows of it."""
-        if samples > 0 and (gap := self.timeline.miss(samples)) is not None:
-            self._tell_gap(*gap, "lost", now)
+        """Leave out audio that is gone. What the journal knows, as a gap or as settled, is not lost."""
+        if samples > 0 and (hole := self.timeline.miss(samples)) is not None:
+            start = max(hole.start, self.state.settled)
+            if hole.end > start:
+                self._tell_gap(start, hole.end, "lost", now, hole.after)
 
     def count_out(self, conn: Connection) -> None:
         """Take a connection that is over into the meters; what it said and is not final will be said again."""
@@ -134,8 +149,10 @@ class Ledger:
         self._trim(conn)
         return any(isinstance(event, stt.SttFinal) for event in events)
 
-    def _tell_gap(self, start: int, end: int, cause: GapCause, now: float) -> None:
-        gap = stt.SttGap(start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, start_at=start, end_at=end, cause=cause)
+    def _tell_gap(self, start: int, end: int, cause: GapCause, now: float, after: str | None = None) -> None:
+        gap = stt.SttGap(
+            start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, start_at=start, end_at=end, cause=cause, after_entry=after
+        )
         self.emit(gap, now)
 
     def _tell_usage(self, conn: Connection | None, settled: int, now: float) -> None:
@@ -155,4 +172,6 @@ class Ledger:
             self.timeline.forget(anchor)
             if conn is not None:
                 conn.forget(anchor.at)
+        if anchor.at >= self._trimmed_at + _TRIM_EVERY:
+            self._trimmed_at = anchor.at
             self.act(acts.TrimAudio(anchor.entry))

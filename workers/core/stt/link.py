@@ -3,7 +3,8 @@
 Not `core.retry`: speech does not wait, so the first tries come sooner, and what counts as a success differs. Failures
 count in a row. A provider that takes connections and drops them must run into the budget although it says something
 each time, and a caller who says nothing for an hour must not (FEAT B2, livekit #7208): a connection is healthy once
-it heard a word further on than any before it, or said anything after `HEALTHY_AFTER_S`.
+it heard a word further on than any before it, said anything after `HEALTHY_AFTER_S`, or was open for `HEALTHY_FOR_S`.
+When the session ends only words count: it must not end for ever.
 """
 
 import zlib
@@ -17,6 +18,9 @@ BUDGET: Final = 8
 
 CONNECT_WITHIN_S: Final = 10.0
 HEALTHY_AFTER_S: Final = 10.0
+HEALTHY_FOR_S: Final = 60.0
+"""FEAT A2.2: a healthy minute. Some drop what is silent after three."""
+
 TOO_SLOW: Final = "no connection in time"
 
 _FIRST_S, _LONGEST_S, _MOST_S = 0.25, 10.0, 300.0

@@ -5,8 +5,8 @@ Pure. It knows the wire's shapes; not what is final, nor where a connection's cl
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 _LONGEST_S: Final = 1e6
@@ -43,31 +43,69 @@ class SaidSegment:
     words: tuple[SaidWord, ...]
     start: float | None = None
     end: float | None = None
+    given: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+    """The words as they came, one for each of `words`: what is told again unchanged need not be read again."""
 
 
-def segments_in(message: Mapping[str, Any]) -> list[SaidSegment] | None:
+Known = Callable[[int], SaidSegment | None]
+"""Returns a segment as it was last read."""
+
+IsOver = Callable[[float], bool]
+"""Returns whether all that ends at this time (seconds of the connection) has long been final."""
+
+
+def _unknown(_number: int) -> None:
+    return None
+
+
+def _open(_end_s: float) -> bool:
+    return False
+
+
+def segments_in(
+    message: Mapping[str, Any], known: Known = _unknown, is_over: IsOver = _open
+) -> list[SaidSegment] | None:
     """Return the segments of a transcription update, or None for a message that is none.
 
     An update without segments counts as one segment, 0; words that stand only beside the segments are dealt out.
+    Segments that are over are not read again, and returned without words: some providers list all in every message.
     """
-    listed = message.get("segments")
-    if isinstance(listed, list):
-        given = [each for each in listed if isinstance(each, Mapping) and _id_of(each) is not None]
-        if listed and not given:
+    if lists_segments(message):
+        given = [each for each in message["segments"] if isinstance(each, Mapping) and _id_of(each) is not None]
+        if not given:
             return None
         loose = message.get("words")
         if loose and isinstance(loose, list) and not any(each.get("words") for each in given):
             return _dealt(given, loose)
-        return [_segment(each, each.get("words")) for each in given]
-    if isinstance(message.get("text"), str) or isinstance(message.get("words"), list):
-        return [_segment({**message, "id": 0}, message.get("words"))]
-    return None
+        return [_listed(each, known, is_over) for each in given]
+    if not is_update(message):
+        return None
+    is_empty = not message.get("text") and not message.get("words")
+    if is_empty and (message.get("segments") == [] or message.get("checkpoint_id") is not None):
+        return []  # among others an echo that carries the fields of an update, and nothing in them
+    return [_segment({**message, "id": 0}, message.get("words"), known)]
+
+
+def lists_segments(message: Mapping[str, Any]) -> bool:
+    """Return whether a message says which segments it tells."""
+    listed = message.get("segments")
+    return isinstance(listed, list) and bool(listed)
+
+
+def is_update(message: Mapping[str, Any]) -> bool:
+    """Return whether a message has the fields of a transcription update."""
+    return isinstance(message.get("text"), str) or any(
+        isinstance(message.get(key), list) for key in ("words", "segments")
+    )
 
 
 def error_in(message: Mapping[str, Any]) -> str | None:
-    """Return what an in-band error says, or None: `error` may be a string or an object (WIRE 2.8)."""
+    """Return what an in-band error says, or None: `error` may be a string or an object (WIRE 2.8).
+
+    One that says nothing, beside a transcript, is none.
+    """
     error = message.get("error")
-    if error is None or error is False:
+    if error is None or error is False or (not error and is_update(message)):
         return None
     if isinstance(error, Mapping):
         error = error.get("message") or error.get("code")
@@ -80,39 +118,60 @@ def clean(text: str) -> str:
 
 
 def _dealt(given: list[Mapping[str, Any]], loose: list[Any]) -> list[SaidSegment]:
-    """Deal words to segments by the count of their tokens; all to the first when the counts do not fit."""
+    """Deal words to segments, in the order of their ids, by the count of their tokens; all to the first when the counts
+    do not fit."""
+    given = sorted(given, key=lambda each: _id_of(each) or 0)
     counts = [len(_TOKEN.findall(_string(each.get("text")))) for each in given]
     if given and sum(counts) != len(loose):
         counts = [len(loose)] + [0] * (len(given) - 1)
     segments, at = [], 0
     for each, count in zip(given, counts, strict=True):
-        segments.append(_segment(each, loose[at : at + count]))
+        segments.append(_segment(each, loose[at : at + count], _unknown))
         at += count
     return segments
 
 
-def _segment(given: Mapping[str, Any], words: Any) -> SaidSegment:
-    text = clean(_string(given.get("text")))
-    heard = [each for each in words if _word_of(each)] if isinstance(words, list) else []
-    if heard:
-        shown = shown_in(text, [_word_of(each) for each in heard])
-        read = tuple(_word(each, as_shown) for each, as_shown in zip(heard, shown, strict=True))
-    else:
-        tokens = _TOKEN.findall(text)
-        language = _language(given)
-        read = tuple(
-            SaidWord(token, as_shown, language=language)
-            for token, as_shown in zip(tokens, shown_in(text, tokens), strict=True)
-        )
+def _listed(given: Mapping[str, Any], known: Known, is_over: IsOver) -> SaidSegment:
+    words = given.get("words")
+    last = words[-1] if words and isinstance(words, list) else None
+    end = _number(last.get("end")) if isinstance(last, Mapping) else None
+    if end is not None and is_over(end):
+        return SaidSegment(_id_of(given) or 0, ())
+    return _segment(given, words, known)
+
+
+def _segment(given: Mapping[str, Any], words: Any, known: Known) -> SaidSegment:
+    text, number = clean(_string(given.get("text"))), _id_of(given) or 0
     start, end = _span(given)
-    return SaidSegment(_id_of(given) or 0, read, start, end)
+    if isinstance(words, list) and (read := _words(words, text, known(number))):
+        return SaidSegment(number, tuple(word for word, _ in read), start, end, tuple(raw for _, raw in read))
+    tokens = _TOKEN.findall(text)
+    language = _language(given)
+    shown = shown_in(text, tokens)
+    told = tuple(SaidWord(token, as_shown, language=language) for token, as_shown in zip(tokens, shown, strict=True))
+    return SaidSegment(number, told, start, end)
 
 
-def _word(given: Mapping[str, Any], shown: str) -> SaidWord:
+def _words(words: list[Any], text: str, before: SaidSegment | None) -> list[tuple[SaidWord, Any]]:
+    """Read words, each beside what it came as. Most have not changed since the last message."""
+    olds = before.given if before else ()
+    read: list[tuple[str, Any, SaidWord | None]] = []
+    for place, raw in enumerate(words):
+        old = before.words[place] if before and place < len(olds) and olds[place] == raw else None
+        if said := old.text if old else _word_of(raw):
+            read.append((said, raw, old))
+    shown = shown_in(text, [said for said, _, _ in read])
+    return [
+        (old if old and old.shown == as_shown else _word(said, as_shown, raw), raw)
+        for (said, raw, old), as_shown in zip(read, shown, strict=True)
+    ]
+
+
+def _word(text: str, shown: str, given: Mapping[str, Any]) -> SaidWord:
     start, end = _span(given)
     final = given.get("is_final")
     return SaidWord(
-        text=_word_of(given),
+        text=text,
         shown=shown,
         start=start,
         end=end,
@@ -128,8 +187,8 @@ def shown_in(text: str, words: Sequence[str]) -> list[str]:
 
     What stands between two words belongs to the first up to its first space, and from there on to the second.
     """
-    if not words:
-        return []
+    if not words or " ".join(words) == text.strip():
+        return [f" {each}" for each in words]
     starts, at = [], 0
     for word in words:
         if (found := text.find(word, at)) < 0:

@@ -1,6 +1,7 @@
 """The result of a session, and the account of its audio, from what its journal says."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -11,13 +12,13 @@ from api_contracts.stt import (
     Coverage,
     EndReason,
     Gap,
-    SttFinal,
     SttRequest,
     SttResult,
     SttSegment,
-    SttWord,
 )
 from workers.core.stt.state import SttState
+
+_Json = Mapping[str, Any]
 
 
 def coverage_of(state: SttState, received: int) -> Coverage:
@@ -55,15 +56,17 @@ def result_of(
     failure: Failure | None,
     now: float,
 ) -> dict[str, Any]:
-    """Return the result as JSON. A session that did not complete keeps what is final."""
-    finals = [SttFinal.model_validate_json(text) for text in state.finals]
-    words = [word for final in finals for word in final.words]
+    """Return the result as JSON. A session that did not complete keeps what is final.
+
+    Four hours have 36 000 words: they go from the journal into the result as they are.
+    """
+    finals = state.transcript.finals()
+    words = [word for final in finals for word in final["words"]]
     result = SttResult(
         run_id=run_id,
         status=status,
         failure=failure,
         text=_text(finals),
-        words=words if "word" in request.timestamps else [],
         segments=_segments(finals) if "segment" in request.timestamps else [],
         language=_language(words),
         connections=state.connections,
@@ -72,32 +75,32 @@ def result_of(
     )
     if state.closed is not None:
         result = result.model_copy(update={"audio": state.closed.audio, "coverage": state.closed.coverage})
-    return result.model_dump(mode="json", exclude_none=True)
+    return result.model_dump(mode="json", exclude_none=True) | {"words": words if "word" in request.timestamps else []}
 
 
-def _text(finals: list[SttFinal]) -> str:
-    return "".join(final.text if final.glued else f" {final.text}" for final in finals).strip()
+def _text(finals: Iterable[_Json]) -> str:
+    return "".join(final["text"] if final.get("glued") else f" {final['text']}" for final in finals).strip()
 
 
-def _segments(finals: list[SttFinal]) -> list[SttSegment]:
+def _segments(finals: Iterable[_Json]) -> list[SttSegment]:
     """Put the finals together that are of one segment of one connection."""
     segments: list[SttSegment] = []
-    for _, group in groupby(finals, key=lambda final: (final.conn, final.segments)):
+    for _, group in groupby(finals, key=lambda final: (final["conn"], final["segments"])):
         parts = list(group)
         segments.append(
             SttSegment(
                 id=len(segments),
                 text=_text(parts),
-                start=parts[0].start,
-                end=parts[-1].end,
-                language=_language([word for part in parts for word in part.words]),
+                start=parts[0]["start"],
+                end=parts[-1]["end"],
+                language=_language([word for part in parts for word in part["words"]]),
             )
         )
     return segments
 
 
-def _language(words: list[SttWord]) -> str | None:
-    counted = Counter(word.language for word in words if word.language)
+def _language(words: Iterable[_Json]) -> str | None:
+    counted = Counter(word["language"] for word in words if word.get("language"))
     return counted.most_common(1)[0][0] if counted else None
 
 

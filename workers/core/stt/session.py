@@ -43,6 +43,7 @@ class SttSession:
         self._request = request
         self._ledger = Ledger(run_id, request, queued_at)
         self._wire = Wire(run_id, request.credential, options, self._ledger)
+        self._late_at = None if request.deadline_s is None else queued_at + request.deadline_s
         self._usage_at: float | None = None
         self._began_at: float | None = None
         self._audio_at = 0.0
@@ -62,8 +63,10 @@ class SttSession:
     @property
     def deadline(self) -> float | None:
         """See `Machine`."""
-        times = [self._run_deadline(), self._usage_at, *self._wire.deadlines(), *(at for _, at in self._limits())]
-        return min((t for t in times if t is not None), default=None)
+        if self._over:
+            return None
+        times = [self._late_at, self._usage_at, *self._wire.deadlines(), *self._limits().values()]
+        return min([at for at in times if at is not None], default=None)
 
     def fold(self, event: EventData, at: float) -> None:
         """See `Machine`."""
@@ -79,7 +82,8 @@ class SttSession:
     def _take(self, fact: object, now: float) -> None:
         match fact:
             case acts.AudioArrived() | acts.ControlArrived() | acts.AudioMissing():
-                self._stream(fact, now)
+                if self._began_at is not None and self._ending is None:  # what follows the end is not heard
+                    self._stream(fact, now)
             case acts.Said() | acts.Garbled() | acts.Connected() | acts.Disconnected():
                 self._hear(fact, now)
             case Begin(owner):
@@ -121,7 +125,7 @@ class SttSession:
         if self._is_late(now):
             self._failed(link.DEADLINE_EXCEEDED, now)
             return
-        for why, at in self._limits():
+        for why, at in self._limits().items():
             if now >= at and self._ending is None:
                 self._hang_up(why, now)
         if not self._over:
@@ -141,16 +145,16 @@ class SttSession:
     # -- the audio stream ------------------------------------------------------------------------------------------
 
     def _stream(self, fact: StreamFact, now: float) -> None:
-        """Take the next of the stream. What follows the end of the session is not heard."""
-        if self._began_at is None or self._ending is not None:
-            return
+        """Take the next of the stream; what comes again is passed over."""
+        timeline = self._ledger.timeline
         if isinstance(fact, acts.AudioMissing):
-            self._ledger.missing(fact.samples, now)
-        elif self._ledger.timeline.is_new(fact.entry_id):
+            most = int(self._request.max_duration_s * stt.SAMPLE_RATE)  # ids that are no times make any guess
+            self._ledger.missing(min(fact.samples, most), now)
+        elif timeline.is_new(fact.entry_id):
             self._audio_at = now
             if isinstance(fact, acts.ControlArrived):
                 self._control(fact.entry_id, fact.data, now)
-            elif self._wire.feed(self._ledger.timeline.add(fact.entry_id, fact.pcm), fact.pcm, now):
+            elif self._wire.feed(timeline.add(fact.entry_id, fact.pcm), fact.pcm, now):
                 self._expect_usage(now)
 
     def _control(self, entry: str, data: Mapping[str, Any], now: float) -> None:
@@ -158,7 +162,8 @@ class SttSession:
             control = _CONTROL.validate_python(dict(data))
         except ValidationError as exc:
             message = f"{exc.error_count()} errors in a control: it is passed over"
-            self._ledger.emit(stt.SttTrouble(kind="control", message=message, entry=entry), now)
+            if later_id(entry, self.state.control) != self.state.control:  # else a worker before this one told it
+                self._ledger.emit(stt.SttTrouble(kind="control", message=message, entry=entry), now)
             return
         match control:
             case stt.End():
@@ -179,9 +184,9 @@ class SttSession:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _hang_up(self, why: EndReason, now: float) -> None:
-        """Ask for the rest of the transcript; when nothing is open, be done."""
+        """Ask for the rest of the transcript; when there is nothing to ask for, be done."""
         self._ending = why
-        if self._ledger.timeline.end <= self.state.settled:
+        if self._ledger.timeline.end <= self.state.settled and not self._wire.is_asked:
             self._end_if(Over(heard_all=True), now)
         else:
             self._wire.hang_up(now)
@@ -225,14 +230,10 @@ class SttSession:
         if self._usage_at is None:
             self._usage_at = now + waiting.USAGE_EVERY_S
 
-    def _limits(self) -> list[tuple[EndReason, float]]:
+    def _limits(self) -> dict[EndReason, float]:
         if self._ending is not None or self._began_at is None:
-            return []
+            return {}
         return waiting.limits(self._request, self.state, self._began_at, self._audio_at)
 
     def _is_late(self, now: float) -> bool:
-        return (end := self._run_deadline()) is not None and now >= end
-
-    def _run_deadline(self) -> float | None:
-        limit = self._request.deadline_s
-        return None if limit is None else self.state.queued_at + limit
+        return self._late_at is not None and now >= self._late_at

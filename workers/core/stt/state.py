@@ -1,7 +1,8 @@
 """What a session knows: a fold over its journal, and nothing else.
 
 Whatever a successor must know is here: what is final, what is settled, from where audio must be sent again. What was
-heard but is not final is not here; it is heard again.
+heard but is not final is not here; it is heard again. So interims mean nothing: whoever reads a journal for a session
+may leave them out.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from api_contracts import runs, stt
 from api_contracts.runs import EventData
 from api_contracts.stt import SAMPLE_RATE, AudioMeters, GapCause, SttOptions
 from workers.core.runs.frame import later_id
+from workers.core.stt.segments import Told
 from workers.core.stt.timeline import Anchor, Timeline
+from workers.core.stt.transcript import Transcript
 
 OVERLAP: Final = 2 * SAMPLE_RATE
 """Samples before what must be heard that are sent again with it: words at the seam are heard whole (FEAT D3)."""
@@ -24,6 +27,7 @@ class Missing:
     start: int
     end: int
     cause: GapCause
+    after: str | None = None
 
 
 @dataclass(slots=True)
@@ -40,21 +44,22 @@ class SttState:
     conn: int = 0
     connections: int = 0
     failures: int = 0
-    frontier: float = 0.0
-    """End of the last word ever heard (seconds of the timeline): hearing one further on is progress."""
     options: SttOptions | None = None
     options_entry: str = "0"
     final_upto: int = 0
+    told: Told | None = None
+    """The last final word; None where its place is an estimate."""
     settled: int = 0
     anchor: Anchor = field(default_factory=Anchor)
     estimated: bool = False
     speech_start: float | None = None
     """Where the present speech began (seconds of the timeline); None in silence."""
-    finals: list[str] = field(default_factory=list)
-    """The finals as JSON: a session's words would take ten times the memory as objects."""
+    transcript: Transcript = field(default_factory=Transcript)
     word_samples: int = 0
     gaps: list[Missing] = field(default_factory=list)
     meters: AudioMeters = field(default_factory=AudioMeters)
+    control: str = "0"
+    """The last control of which trouble was told."""
     closed: stt.SttClosed | None = None
 
     @property
@@ -64,12 +69,9 @@ class SttState:
 
     def fold(self, event: EventData, at: float) -> None:
         """Take one event written at `at`; types that mean nothing to a session are passed over."""
-        if (letter := getattr(event, "inbox", None)) is not None:
-            self.cursor = later_id(self.cursor, letter)
+        if isinstance(event, runs.RunCancelling | runs.RunConflicted):
+            self.cursor = later_id(self.cursor, event.inbox)
         match event:
-            case stt.SttInterim():
-                self.first_text_at = self.first_text_at or at
-                self._progress(event.end)
             case stt.SttFinal():
                 self._fold_final(event, at)
             case stt.SttUsage():
@@ -77,9 +79,10 @@ class SttState:
                 self._settle(event.settled_at)
                 self._anchor(event)
             case stt.SttGap():
-                self.gaps.append(Missing(event.start_at, event.end_at, event.cause))
+                self.gaps.append(Missing(event.start_at, event.end_at, event.cause, event.after_entry))
                 self._settle(self.settled)
             case stt.SttStartOfSpeech():
+                self.first_text_at = self.first_text_at or at
                 self.speech_start = event.start
             case stt.SttEndOfSpeech():
                 self.speech_start = None
@@ -107,32 +110,30 @@ class SttState:
                 self.conn, self.connections = event.conn, self.connections + 1
                 self.connected_at = self.connected_at or at
                 if event.options is not None:
-                    self.options = SttOptions.model_validate(event.options)
+                    known = {name: value for name, value in event.options.items() if name in SttOptions.model_fields}
+                    self.options = SttOptions.model_validate(known)
                     self.options_entry = event.options_entry or self.options_entry
             case stt.SttReconnecting():
                 self.conn, self.failures = max(self.conn, event.conn), event.failures
+            case stt.SttTrouble(entry=str(entry)):
+                self.control = entry
             case stt.SttClosed():
                 self.closed = event
             case _:
                 pass
 
     def _fold_final(self, event: stt.SttFinal, at: float) -> None:
-        self.first_text_at = self.first_text_at or at
         self.first_final_at = self.first_final_at or at
-        self.finals.append(event.to_json())
+        self.transcript.add(event)
+        self.estimated = bool(event.estimated)
         for word in event.words:
             start, end = samples(word.start), samples(word.end)
             self.word_samples += end - start - self._missing(start, end)
             self.final_upto = max(self.final_upto, end)
-        self.estimated = bool(event.estimated)
+            self.told = None if self.estimated else Told(word.word, start, end)
         self.failures = 0
-        self._progress(event.end)
         self._settle(self.final_upto)
         self._anchor(event)
-
-    def _progress(self, end: float) -> None:
-        if end > self.frontier:
-            self.frontier, self.failures = end, 0
 
     def _settle(self, upto: int) -> None:
         self.settled = self.through_gaps(max(self.settled, upto))

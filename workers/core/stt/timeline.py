@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from workers.core.runs.frame import later_id
 from workers.core.stt.frames import SAMPLE_BYTES
 
 
@@ -24,7 +23,7 @@ class Anchor:
     half: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Piece:
     entry: str
     start: int
@@ -35,19 +34,30 @@ class _Piece:
         return self.start + len(self.pcm)
 
 
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Samples from `start` up to `end` are missing from the stream, behind entry `after`."""
+
+    start: int
+    end: int
+    after: str
+
+
 class Timeline:
     """Begins at an anchor, and grows by `add`.
 
-    `gaps` are stretches (from, up to) that the journal calls missing: the timeline jumps over each where it comes to
-    it, so that a second life gives every sample the place that the first one gave it.
+    `holes` are those that the journal knows: the timeline jumps over each when it comes to the first entry behind it,
+    so that a second life gives every sample the place that the first one gave it.
     """
 
-    __slots__ = ("_anchor", "_end", "_gaps", "_held", "_last")
+    __slots__ = ("_anchor", "_end", "_held", "_holes", "_last", "_last_order")
 
-    def __init__(self, anchor: Anchor, gaps: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(self, anchor: Anchor, holes: Iterable[Hole] = ()) -> None:
         self._anchor = anchor
-        self._gaps = dict(gaps)
+        known = sorted((hole for hole in holes if hole.end > anchor.at), key=lambda hole: hole.start)
+        self._holes = deque(known)
         self._last = anchor.entry
+        self._last_order = _order(anchor.entry)
         self._held: deque[_Piece] = deque()
         self._end = anchor.at * SAMPLE_BYTES
         self._keep_half()
@@ -65,34 +75,35 @@ class Timeline:
 
     def is_new(self, entry: str) -> bool:
         """Return whether this entry comes after all that were seen, and count it as seen."""
-        if (last := later_id(self._last, entry)) == self._last:
+        if (order := _order(entry)) <= self._last_order:
             return False
-        self._last = last
+        self._last, self._last_order = entry, order
         return True
 
     def add(self, entry: str, pcm: bytes) -> int:
         """Put a new entry's audio at the end; return where its first byte is."""
-        self._cross_known_gap()
+        if self._holes:
+            self._cross(_order(entry))
         start = self._end
         if pcm:
             self._held.append(_Piece(entry, start, pcm))
             self._end += len(pcm)
         return start
 
-    def miss(self, samples: int) -> tuple[int, int] | None:
-        """Leave out so many samples; return the gap, or None when the journal knows it already.
+    def miss(self, samples: int) -> Hole | None:
+        """Leave out so many samples; return the hole that is new, or None when the journal knows all of it.
 
-        Half a sample before a gap counts as one: its other byte is lost. Gaps never overlap: this one ends where one
-        that is known begins.
+        Half a sample before a hole counts as one: its other byte is lost. Holes never overlap: this one begins behind
+        those that are known here, and ends where the next that is known begins.
         """
-        if self._cross_known_gap():
-            return None
-        start = self._whole()
-        end = min((known for known in self._gaps if known > start), default=start + samples)
-        end = min(end, start + samples)
-        self._end = end * SAMPLE_BYTES
-        self._cross_known_gap()
-        return start, end
+        start = -(-self._end // SAMPLE_BYTES)
+        end = start + samples
+        while self._holes and _order(self._holes[0].after) <= self._last_order:
+            start = max(start, self._holes.popleft().end)
+        if self._holes:
+            end = min(end, self._holes[0].start)
+        self._end = max(start, end) * SAMPLE_BYTES
+        return Hole(start, end, self._last) if end > start else None
 
     def since(self, sample: int) -> Iterator[tuple[int, bytes]]:
         """Yield what is held from a sample on: where its first byte is, and the bytes."""
@@ -118,7 +129,8 @@ class Timeline:
     def forget(self, anchor: Anchor) -> None:
         """Hold nothing before an anchor that `anchor_at` gave."""
         if anchor != self._anchor:
-            while self._held and later_id(self._held[0].entry, anchor.entry) == anchor.entry:
+            whole = anchor.at * SAMPLE_BYTES + (anchor.half is not None)
+            while self._held and self._held[0].end <= whole:
                 self._held.popleft()
             self._anchor = anchor
             self._keep_half()
@@ -128,12 +140,11 @@ class Timeline:
             start = self._anchor.at * SAMPLE_BYTES
             self._held.appendleft(_Piece(self._anchor.entry, start, bytes([self._anchor.half])))
 
-    def _cross_known_gap(self) -> bool:
-        end = self._gaps.get(self._whole()) if self._gaps else None
-        if end is None:
-            return False
-        self._end = end * SAMPLE_BYTES
-        return True
+    def _cross(self, entry: tuple[int, int]) -> None:
+        while self._holes and _order(self._holes[0].after) < entry:
+            self._end = max(self._end, self._holes.popleft().end * SAMPLE_BYTES)
 
-    def _whole(self) -> int:
-        return -(-self._end // SAMPLE_BYTES)
+
+def _order(entry: str) -> tuple[int, int]:
+    left, _, right = entry.partition("-")
+    return int(left), int(right or 0)

@@ -11,19 +11,22 @@ USAGE_EVERY_S: Final = 10.0
 ECHO_WITHIN_S: Final = 30.0
 QUIET_S: Final = 3.0
 """Without an echo, a session ends after this long without a word from the provider: 3 s after a final, 30 s otherwise
-(FEAT D3)."""
+(FEAT D3); never before speech would have come to its end."""
+
+CLOSE_WITHIN_S: Final = 300.0
+"""However much the provider goes on saying."""
 
 RESUMED_GRACE_S: Final = 5.0
 """A session that is resumed when its time is up still reads what is in the stream."""
 
 
-def limits(request: SttRequest, state: SttState, began_at: float, audio_at: float) -> list[tuple[EndReason, float]]:
+def limits(request: SttRequest, state: SttState, began_at: float, audio_at: float) -> dict[EndReason, float]:
     """Return when each limit closes the session. `audio_at` is when the last entry came."""
     started = began_at if state.started_at is None else state.started_at
     longest = started + request.max_duration_s
     if began_at > started:
         longest = max(longest, began_at + RESUMED_GRACE_S)
-    return [("idle", audio_at + request.idle_timeout_s), ("max_duration", longest)]
+    return {"idle": audio_at + request.idle_timeout_s, "max_duration": longest}
 
 
 def silent_at(conn: Connection, state: SttState, hearing: Hearing, text_timeout_s: float) -> float | None:
@@ -38,9 +41,9 @@ def give_up_at(conn: Connection, hearing: Hearing) -> float | None:
     if conn.closing_at is None:
         return None
     last = max(conn.closing_at, conn.said_at or 0.0)
-    if is_quiet_after_final(conn, hearing):
-        return min(last + ECHO_WITHIN_S, max(last, conn.busy_until) + QUIET_S)
-    return last + ECHO_WITHIN_S
+    heard = conn.busy_until + QUIET_S
+    quiet = last + (QUIET_S if is_quiet_after_final(conn, hearing) else ECHO_WITHIN_S)
+    return min(max(quiet, heard), max(conn.closing_at, conn.busy_until) + CLOSE_WITHIN_S)
 
 
 def is_quiet_after_final(conn: Connection, hearing: Hearing) -> bool:

@@ -14,11 +14,12 @@ from api_contracts.stt import SttOptions, TroubleKind
 from workers.core.stt import acts, link, waiting
 from workers.core.stt.connection import Connection
 from workers.core.stt.ledger import Ledger
-from workers.core.stt.messages import SaidSegment, clean, error_in, segments_in
+from workers.core.stt.messages import SaidSegment, clean, error_in, is_update, lists_segments, segments_in
 from workers.core.stt.query import query_of
 
 MOST_ERRORS: Final = 5
-"""Errors in a row that end the session instead of letting it go silent (STT-16)."""
+"""Errors of a connection in a row that end the session instead of letting it go silent (STT-16). One that ends with
+its error counts as lost."""
 
 _CLEAN_CLOSE: Final = (1000, 1005)
 _TRACE, _CLEARED = "stt.output.trace", "stt.state.cleared"
@@ -48,9 +49,14 @@ class Wire:
         self._credential = credential
         self._ledger = ledger
         self._tries = 0
-        self._errors = 0
+        self._frontier = 0
         self._retry_at: float | None = None
         self._ending = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether audio was sent of which there may be more to hear."""
+        return (conn := self._open_conn()) is not None and conn.sent > 0
 
     # -- what the session wants ------------------------------------------------------------------------------------
 
@@ -58,7 +64,7 @@ class Wire:
         """Connect, as the journal says."""
         state = self._ledger.state
         self._tries, self.options_entry = state.conn, state.options_entry
-        self.options = state.options or self.options
+        self.options, self._frontier = state.options or self.options, state.final_upto
         self._connect(now)
 
     def feed(self, start: int, pcm: bytes, now: float) -> bool:
@@ -74,9 +80,21 @@ class Wire:
             self._ledger.act(*conn.flush(now), *conn.probe(now))
 
     def clear(self, entry: str, now: float) -> None:
-        """Let the provider forget what was said."""
-        if (conn := self._open_conn()) is not None:
-            self._ledger.act(*conn.clear(entry, now))
+        """Let the provider forget what was said; a connection that was sent nothing knows nothing.
+
+        It may forget what it has heard and not told (WIRE 2.5), so all that is not final is sent again, as to a new
+        connection. Only where no times tell words apart, what was told when it has forgotten must do.
+        """
+        if (conn := self._open_conn()) is None or conn.sent == conn.cleared:
+            return
+        self._ledger.act(*conn.clear(entry, now))
+        if self._ledger.state.estimated:
+            conn.awaits_cleared = True
+        else:
+            conn.forgot()
+            self._listen(conn, now)
+            self._send_again(conn, now)
+        conn.cleared = conn.sent
 
     def change_options(self, options: SttOptions, entry: str, now: float) -> None:
         """Connect again if the options differ; what is not final is sent again."""
@@ -169,8 +187,8 @@ class Wire:
         self.conn = None
 
     def _opened(self, conn: Connection, now: float) -> None:
-        conn.opened(now)
         start = self._ledger.state.replay_from
+        conn.opened(now, start)
         changed = self.options_entry != "0"
         connected = stt.SttConnected(
             conn=conn.number,
@@ -179,11 +197,14 @@ class Wire:
             options_entry=self.options_entry if changed else None,
         )
         self._ledger.emit(connected, now)
-        for at, pcm in self._ledger.timeline.since(start):
-            self._ledger.act(*conn.feed(at, pcm, now))
-        conn.caught_up_at = conn.busy_until
+        self._send_again(conn, now)
         if self._ending:
             self._ledger.act(*conn.close(now))
+
+    def _send_again(self, conn: Connection, now: float) -> None:
+        for at, pcm in self._ledger.timeline.since(self._ledger.state.replay_from):
+            self._ledger.act(*conn.feed(at, pcm, now))
+        conn.caught_up_at = conn.busy_until
 
     def _disconnected(self, conn: Connection, lost: acts.Disconnected, now: float) -> Over | None:
         if conn.closing_at is not None and lost.code in _CLEAN_CLOSE:
@@ -191,7 +212,8 @@ class Wire:
         reason = clean(lost.reason)[:200]
         if conn.is_open:
             self._ledger.emit(stt.SttLost(conn=conn.number, code=lost.code, reason=reason), now)
-        failures = 1 if conn.is_healthy(link.HEALTHY_AFTER_S) else self._ledger.state.failures + 1
+        lasted = not self._ending and conn.is_healthy(now, link.HEALTHY_AFTER_S, link.HEALTHY_FOR_S)
+        failures = 1 if lasted or conn.is_further else self._ledger.state.failures + 1
         self._drop(conn)
         if (pause := link.pause_s(lost, failures)) is None:
             return Over(link.given_up(lost, was_connected=self._ledger.state.connections > 0))
@@ -205,27 +227,39 @@ class Wire:
     # -- listen ----------------------------------------------------------------------------------------------------
 
     def _said(self, conn: Connection, message: Mapping[str, Any], now: float) -> Over | None:
+        segments, checkpoint, about = self._segments(conn, message), message.get("checkpoint_id"), message.get("object")
         if (error := error_in(message)) is not None:
+            if segments:
+                self._update(conn, segments, now)
             return self._error(conn, "error", error, now)
-        segments, checkpoint, about = segments_in(message), message.get("checkpoint_id"), message.get("object")
         if segments is None and checkpoint is None and about not in (_TRACE, _CLEARED):
             if not conn.told_unknown:
                 conn.told_unknown = True
                 self._trouble(conn, "unknown", "a message of no known kind: it is passed over", now)
             return None
-        self._errors, conn.said_at = 0, now
+        conn.errors, conn.said_at = 0, now
         if segments is not None:
             self._update(conn, segments, now)
         if about == _TRACE:
             conn.echoed(message.get("trace_id"))
-        elif about == _CLEARED:
+        elif about == _CLEARED and conn.awaits_cleared:
             self._ledger.last_words(conn, now)
             conn.forgot()
+            conn.awaits_cleared = False
         return Over(heard_all=True) if checkpoint == "final" and conn.closing_at is not None else None
 
+    def _segments(self, conn: Connection, message: Mapping[str, Any]) -> list[SaidSegment] | None:
+        """Return the segments that a message tells. Where they have ids, a text without one belongs to none."""
+        if lists_segments(message):
+            conn.lists_segments = True
+        elif conn.lists_segments and is_update(message):
+            return []
+        return segments_in(message, conn.segments.said, conn.segments.is_over)
+
     def _update(self, conn: Connection, segments: list[SaidSegment], now: float) -> None:
-        if conn.segments.apply(segments, now):
-            conn.changed_at = now
+        if not conn.segments.apply(segments, now, conn.sent_upto()):
+            return
+        conn.changed_at = now
         ends = [word.end for each in segments for word in each.words if word.end is not None]
         conn.prove_s(max(ends, default=0.0))
         self._listen(conn, now)
@@ -233,11 +267,13 @@ class Wire:
     def _listen(self, conn: Connection, now: float) -> None:
         if self._ledger.listen(conn, now, self.options.text_timeout_s) and conn.closing_at is not None:
             conn.final_since_closing = True
+        if (heard := self._ledger.heard_upto) > self._frontier:
+            self._frontier, conn.is_further = heard, True
 
     def _error(self, conn: Connection, kind: TroubleKind, message: str, now: float) -> Over | None:
-        self._errors += 1
+        conn.errors += 1
         self._trouble(conn, kind, message, now)
-        return Over(link.TOO_MANY_ERRORS) if self._errors >= MOST_ERRORS else None
+        return Over(link.TOO_MANY_ERRORS) if conn.errors >= MOST_ERRORS else None
 
     def _trouble(self, conn: Connection, kind: TroubleKind, message: str, now: float) -> None:
         self._ledger.emit(stt.SttTrouble(kind=kind, message=message, conn=conn.number), now)

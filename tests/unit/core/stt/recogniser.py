@@ -27,20 +27,27 @@ def speech(words: list[tuple[int, int]]) -> bytes:
 
 @dataclass
 class Ways:
-    """How this provider behaves. Delays are samples heard after a word's end; `jitter` samples of its times."""
+    """How this provider behaves. Delays are samples heard after a word's end.
+
+    Its times are wrong: by `jitter` samples, for each word another way; by `drift`, for each connection another way.
+    """
 
     final_delays: tuple[int, ...] = (8_000,)
     words_a_segment: int = 3
     string_ids: bool = False
     whole_lists: bool = False
     tail_apart: bool = True
+    unordered: bool = False
+    twice: bool = False
     jitter: int = 0
+    drift: int = 0
     every: int = 1
     times: bool = True
     flags: bool = True
     words: bool = True
     echoes_traces: bool = True
     echoes_end: bool = True
+    clear_restarts_ids: bool = True
 
 
 @dataclass
@@ -56,11 +63,13 @@ class Recogniser:
     """One connection's server."""
 
     ways: Ways = field(default_factory=Ways)
+    number: int = 1
     heard: int = 0
     words: list[_Word] = field(default_factory=list)
     frames: int = 0
     done: int = 0  # words that were told as final
     ended: bool = False
+    first: int = 0  # id of the first segment that it remembers
 
     def audio(self, frame: bytes) -> list[dict[str, Any]]:
         assert len(frame) % 2 == 0, "half a sample on the wire"
@@ -69,7 +78,8 @@ class Recogniser:
         for code, run in groupby(samples):
             self._hear(code, len(list(run)))
         self.frames += 1
-        return [self.update()] if self.words and self.frames % self.ways.every == 0 else []
+        is_due = self.words and self.frames % self.ways.every == 0
+        return [self.update()] * (1 + self.ways.twice) if is_due else []
 
     def text(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         if message.get("object") == "stt.input.trace" and self.ways.echoes_traces:
@@ -78,6 +88,9 @@ class Recogniser:
             self.ended = True
             last = [self.update()] if self.words else []
             return [*last, {"checkpoint_id": "final"}] if self.ways.echoes_end else last
+        if message.get("object") == "stt.state.clear":
+            self._clear()
+            return [{**message, "object": "stt.state.cleared"}]
         return []
 
     def update(self) -> dict[str, Any]:
@@ -90,8 +103,13 @@ class Recogniser:
             "language": "en",
             "text": " ".join(segment["text"] for segment in told),
             "words": [word for segment in told for word in segment.get("words") or ()],
-            "segments": told,
+            "segments": told[::-1] if self.ways.unordered else told,
         }
+
+    def _clear(self) -> None:
+        """What is not told yet is lost."""
+        self.first = 0 if self.ways.clear_restarts_ids or not self.words else self.first + self._count()
+        self.words, self.done = [], 0
 
     def _hear(self, code: int, length: int) -> None:
         last = self.words[-1] if self.words else None
@@ -124,7 +142,7 @@ class Recogniser:
         places = [place for place in range(len(self.words)) if self._segment_of(place) == number]
         words = [self._word(place) for place in places]
         segment = {
-            "id": str(number) if self.ways.string_ids else number,
+            "id": str(self.first + number) if self.ways.string_ids else self.first + number,
             "text": " ".join(word["word"] for word in words),
             "language": "en",
         }
@@ -143,5 +161,6 @@ class Recogniser:
             told["is_final"] = self._is_final(place)
         if self.ways.times:
             off = self.ways.jitter * (1 if (word.code + self.heard // RATE) % 2 else -1)
+            off += self.ways.drift * (1 if self.number % 2 else -1)
             told |= {"start": max(0, word.start + off) / RATE, "end": max(0, word.end + off) / RATE}
         return told

@@ -236,6 +236,27 @@ def test_where_words_have_flags_text_without_words_waits_for_them() -> None:
     assert life.words == ["one", "two"]
 
 
+@pytest.mark.requirement("STT-05")
+def test_a_session_tells_its_whole_way() -> None:
+    life = Life(request(idle_timeout_s=3600)).opened()
+    life.speak(5)
+    life.feed(acts.AudioMissing(16_000))
+    life.says(update(segment(0, word("one", 0.5, 0.7)), segment(1, word("to", 0.8, 0.9))))
+    life.says(update(segment(0, word("one", 0.5, 0.7, final=True))))
+    life.later(1)
+    life.loses(1006)
+    life.retries()
+    life.opened()
+    life.control(type="end")
+    life.says({"checkpoint_id": "final"})
+    told = [each for each in life.types if each.startswith("stt.")]
+    assert told == [
+        "stt.connected", "stt.gap", "stt.start_of_speech", "stt.interim", "stt.retracted",
+        "stt.final", "stt.end_of_speech", "stt.lost", "stt.reconnecting", "stt.connected", "stt.usage", "stt.closed",
+    ]  # fmt: skip
+    check(life)
+
+
 # -- the beginning and the end of speech -------------------------------------------------------------------------------
 
 
@@ -264,30 +285,7 @@ def test_speech_that_was_withdrawn_ends_where_it_began() -> None:
     assert life.told(stt.SttEndOfSpeech)[0].end == 0.5
 
 
-# -- clear -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_clear_makes_final_what_was_said_and_the_ids_begin_anew() -> None:
-    life = listening()
-    life.says(update(segment(0, word("one", 0.1, 0.2, final=True)), segment(1, word("two", 0.3, 0.4))))
-    life.control(type="clear")
-    sent = life.done(acts.SendText)[-1].message
-    assert sent == {"event_id": "clear-2-0", "object": "stt.state.clear", "reset_id": "2-0"}
-    assert life.words == ["one"]
-    life.says({"event_id": "x", "object": "stt.state.cleared", "reset_id": "2-0"})
-    assert life.words == ["one", "two"]
-    life.says(update(segment(0, word("three", 0.6, 0.8, final=True))))
-    assert life.words == ["one", "two", "three"]
-
-
-def test_a_clear_that_a_new_connection_answers_makes_nothing_final_that_it_has_not_said() -> None:
-    life = listening()
-    life.says(update(segment(0, word("mor", 0.1, 0.2))))
-    life.loses()
-    life.later(1)
-    life.opened()
-    life.says({"object": "stt.state.cleared"})
-    assert life.words == []
+# -- flush -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_flush_sends_what_is_held_and_asks_how_far_the_provider_is() -> None:
@@ -310,3 +308,11 @@ def test_the_clock_goes_on_rightly_after_a_frame_that_was_filled_up() -> None:
     life.says(update(segment(0, word("one", 0.53, 0.63, final=True))))
     final = life.told(stt.SttFinal)[0]
     assert (final.start, final.end) == (0.5, 0.6), "30 ms of what was sent were not the speaker's"
+
+
+def test_no_word_lies_in_the_silence_that_filled_a_frame() -> None:
+    life = Life().opened()
+    life.speak(pcm=sound(0.02))
+    life.control(type="flush")
+    life.says(update(segment(0, word("one", 0.0, 0.04, final=True))))
+    assert life.told(stt.SttFinal)[0].end == 0.02

@@ -182,8 +182,8 @@ def test_17_what_is_final_is_let_go() -> None:
     upto = most = 0
     for _ in range(200):
         for message in server.audio(speech([(1_600, 1_600)])):
-            segments.apply(segments_in(message) or [], 0.0)
-            final = [each for each in segments.pending(upto, server.heard) if each.said.final]
+            segments.apply(segments_in(message) or [], 0.0, server.heard)
+            final = [each for each in segments.pending(upto) if each.said.final]
             upto = final[-1].end if final else upto
             segments.settle(final, upto)
             most = max(most, len(segments))

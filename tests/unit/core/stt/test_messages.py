@@ -77,6 +77,7 @@ def test_words_that_stand_beside_the_segments_are_dealt_out() -> None:
     loose = [word("good"), word("morning"), word("you")]
     segments = [{"id": 4, "text": "good morning"}, {"id": 5, "text": "you"}]
     assert read({"segments": segments, "words": loose}) == [(4, ["good", "morning"]), (5, ["you"])]
+    assert read({"segments": segments[::-1], "words": loose}) == [(4, ["good", "morning"]), (5, ["you"])]
     segments[0]["text"] = "good"
     assert read({"segments": segments, "words": loose}) == [(4, ["good", "morning", "you"]), (5, ["you"])]
 
@@ -84,6 +85,7 @@ def test_words_that_stand_beside_the_segments_are_dealt_out() -> None:
 def test_an_update_without_segments_counts_as_one() -> None:
     assert read({"text": "good morning"}) == [(0, ["good", "morning"])]
     assert read({"text": "good", "words": [word("good")], "segments": None}) == [(0, ["good"])]
+    assert read({"text": "good", "words": [word("good")], "segments": []}) == [(0, ["good"])]
     assert read({"segments": []}) == []
 
 

@@ -111,6 +111,7 @@ def test_a_session_that_was_connected_once_is_lost_when_the_budget_is_spent() ->
     assert [gap.cause for gap in life.result.coverage.gaps] == ["failed"]
 
 
+@pytest.mark.requirement("STT-09")
 def test_chance_spreads_the_waits() -> None:
     lost = acts.Disconnected(1, 1006, "", retryable=True, jitter=0.5)
     assert pause_s(lost, 3) == 0.5

@@ -1,5 +1,6 @@
 """Words are spoken through all kinds of trouble; every one of them is in exactly one final."""
 
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -26,15 +27,22 @@ WAYS = st.builds(
     string_ids=st.booleans(),
     whole_lists=st.booleans(),
     tail_apart=st.booleans(),
-    jitter=st.sampled_from((0, 160, 480)),
+    unordered=st.booleans(),
+    twice=st.booleans(),
     every=st.integers(1, 4),
     echoes_traces=st.booleans(),
+    clear_restarts_ids=st.booleans(),
+)
+WAYS = st.builds(
+    lambda ways, off: replace(ways, jitter=off[0], drift=off[1]),
+    WAYS,
+    st.sampled_from(((0, 0), (160, 0), (480, 0), (0, 400), (0, 1_000))),
 )
 TROUBLES = st.lists(
     st.builds(
         Trouble,
         at=st.floats(0, 25, allow_nan=False).map(lambda at: round(at, 3)),
-        kind=st.sampled_from(("kill", "drop", "drain", "refuse", "repeat")),
+        kind=st.sampled_from(("kill", "drop", "drain", "refuse", "repeat", "hang")),
         detail=st.integers(0, 5),
     ),
     max_size=6,
@@ -46,7 +54,7 @@ def entries_of(words: Words, chunks: list[int], tail_s: float = 0.5) -> list[Ent
     pcm = speech(words) + bytes(round(tail_s * RATE) * 2)
     at, entries = 0, list[Entry]()
     while at < len(pcm):
-        size = max(chunks[len(entries) % len(chunks)], len(pcm) // 400)  # a short test is a good test
+        size = max(chunks[len(entries) % len(chunks)], len(pcm) // 800 * 2)  # a short test is a good test
         piece = pcm[at : at + size]
         at += len(piece)
         entries.append(Entry(at / 2 / RATE, pcm=piece))
@@ -74,16 +82,39 @@ def check_exact(life: Life, words: Words, tolerance_s: float = 0.1) -> None:
 
 @pytest.mark.requirement("STT-04", "STT-05", "STT-06", "STT-07", "STT-09", "STT-10", "STT-15")
 @settings(max_examples=50, deadline=None)
-@given(words=WORDS, chunks=CHUNKS, ways=WAYS, troubles=TROUBLES)
+@given(words=WORDS, chunks=CHUNKS, ways=WAYS, troubles=TROUBLES, read_s=st.sampled_from((0.0, 0.1)))
 def test_every_word_is_in_exactly_one_final_whatever_goes_wrong(
-    words: Words, chunks: list[int], ways: Ways, troubles: list[Trouble]
+    words: Words, chunks: list[int], ways: Ways, troubles: list[Trouble], read_s: float
 ) -> None:
     entries = entries_of(words, chunks)
-    world = World(entries, troubles, ways)
+    world = World(entries, troubles, ways, read_s=read_s)
     life = world.run()
     check_exact(life, words)
     total = sum(len(entry.pcm) for entry in entries) // 2
     assert round(life.result.coverage.audio_s * RATE) == total
+
+
+@pytest.mark.requirement("STT-15")
+@settings(max_examples=20, deadline=None)
+@given(
+    words=WORDS, chunks=CHUNKS, ways=WAYS, troubles=TROUBLES, cuts=st.lists(st.floats(4, 25), min_size=1, max_size=3)
+)
+def test_audio_that_is_gone_costs_the_words_in_it_and_no_other(
+    words: Words, chunks: list[int], ways: Ways, troubles: list[Trouble], cuts: list[float]
+) -> None:
+    entries = entries_of(words, [size + size % 2 for size in chunks])
+    gone = [each for at in cuts for each in (Trouble(at, "cut", round(at) % 9), Trouble(at + 0.01, "kill"))]
+    life = World(entries, troubles[:2] + gone, replace(ways, jitter=0, drift=0)).run()
+    check(life)
+    result = life.result
+    assert round(result.coverage.audio_s * RATE) == sum(len(entry.pcm) for entry in entries) // 2
+    spoken = [(text_of(code), start / RATE, end / RATE) for code, (start, end) in enumerate(spans_of(words), 1)]
+    told = [(each.word, each.start, each.end) for each in result.words]
+    for text, start, end in spoken:
+        lost = any(gap.start < end + 0.05 and gap.end > start - 0.05 for gap in result.coverage.gaps)
+        found = [each for each in told if each[0] == text and abs(each[1] - start) < 0.01 and abs(each[2] - end) < 0.01]
+        assert lost or len(found) == 1, (text, start, end)
+    assert len(told) <= len(spoken)
 
 
 @settings(max_examples=20, deadline=None)
@@ -91,7 +122,9 @@ def test_every_word_is_in_exactly_one_final_whatever_goes_wrong(
     words=WORDS,
     chunks=CHUNKS,
     ways=WAYS,
-    where=st.lists(st.tuples(st.integers(0, 400), st.sampled_from(("flush", "de", "fr", "nonsense"))), max_size=6),
+    where=st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from(("flush", "clear", "de", "fr", "nonsense"))), max_size=6
+    ),
     troubles=TROUBLES,
 )
 def test_controls_in_the_stream_cost_no_word(

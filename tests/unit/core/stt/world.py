@@ -11,7 +11,7 @@ from typing import Any
 
 from api_contracts.runs import EventData
 from api_contracts.stt import SttRequest
-from tests.unit.core.stt.playing import T0, Life, check, check_journal, request
+from tests.unit.core.stt.playing import RATE, T0, Life, check, check_journal, request
 from tests.unit.core.stt.recogniser import Recogniser, Ways
 from workers.core.runs.frame import Action, Begin, Draining, Emit, Finish, Release, Woke
 from workers.core.stt import acts
@@ -31,7 +31,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What goes wrong `at`: `kill` after so many more actions, `drop` the connection, `drain`, `repeat` entries."""
+    """What goes wrong `at`: `kill` after so many more actions, `drop` the connection, `drain`, `repeat` entries; the
+    next connections are refused (`refuse`), or never answered (`hang`); the stream is cut to so many entries, and what
+    a worker that begins after that does not find is gone (`cut`)."""
 
     at: float
     kind: str
@@ -47,6 +49,8 @@ class World:
     ways: Ways = field(default_factory=Ways)
     request: SttRequest = field(default_factory=request)
     latency_s: float = 0.05
+    read_s: float = 0.0
+    """How long it takes to read again what is in the stream: before or after the connection opens."""
     now: float = T0
     journal: list[tuple[EventData, float]] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
@@ -62,7 +66,8 @@ class World:
         self._reading = False
         self._delivered = 0
         self._dies_in: int | None = None
-        self._refuses = self._refused = 0
+        self._gone_after: int | None = None
+        self._refuses = self._refused = self._hangs = 0
         self._told: list[object] = []
         for number, entry in enumerate(self.entries, 1):
             self._plan(T0 + entry.at, lambda n=number, e=entry: self._write(n, e))  # type: ignore[misc]
@@ -111,6 +116,10 @@ class World:
     def _deliver(self, number: int) -> None:
         entry = self.stream[number]
         self._delivered = max(self._delivered, number)
+        if (after := self._gone_after) is not None:  # told by time, as the runner does
+            self._gone_after, before = None, self.entries[after - 1]
+            passed = round((entry.at - before.at) * RATE) - len(entry.pcm) // 2
+            self._decide(acts.AudioMissing(passed))
         entry_id = f"{number}-0"
         if entry.control is not None:
             self._decide(acts.ControlArrived(entry_id, entry.control))
@@ -154,10 +163,8 @@ class World:
                 check(self._life)  # type: ignore[arg-type]
                 self._plan(self.now + 0.2, self._begin)
             case acts.ReadAudio(after):
-                self._reading = True
-                for number in sorted(self.stream):
-                    if number > int(after.partition("-")[0]):
-                        self._plan(self.now, lambda n=number, life=self._life: self._replay(n, life))  # type: ignore[misc]
+                number = int(after.partition("-")[0])
+                self._plan(self.now + self.read_s, lambda life=self._life: self._read(number, life))  # type: ignore[misc]
             case acts.TrimAudio(before):
                 self.trimmed = int(before.partition("-")[0])
                 for number in [n for n in self.stream if n < self.trimmed]:
@@ -176,18 +183,25 @@ class World:
             case acts.Disconnect(conn):
                 self._servers.pop(conn, None)
 
-    def _replay(self, number: int, life: Life) -> None:
-        if self._life is life and number in self.stream:
-            self._deliver(number)
+    def _read(self, after: int, life: Life) -> None:
+        if self._life is life:
+            self._gone_after = after if after and after not in self.stream else None
+        for number in sorted(self.stream):
+            if number > after and self._life is life and number in self.stream:
+                self._deliver(number)
+        self._reading = self._reading or self._life is life
 
     # -- the provider ----------------------------------------------------------------------------------------------
 
     def _connect(self, action: acts.Connect) -> None:
-        life, server = self._life, Recogniser(self.ways)
+        life, server = self._life, Recogniser(self.ways, action.conn)
         if self._refuses:
             self._refuses, self._refused = self._refuses - 1, self._refused + 1
             lost = acts.Disconnected(action.conn, 503, "busy", retryable=True, jitter=0.5)
             self._plan(self.now + self.latency_s, lambda: self._decide(lost) if self._life is life else None)
+            return
+        if self._hangs:
+            self._hangs -= 1
             return
         self._servers[action.conn] = server
 
@@ -220,9 +234,18 @@ class World:
                     self._decide(acts.Disconnected(conn, code, "gone", retryable=True, jitter=0.5))
             case "refuse":
                 self._refuses = max(0, min(trouble.detail, _MOST_REFUSALS - self._refused))
+            case "cut":
+                self._cut(trouble.detail + 1)
+            case "hang":
+                self._hangs = 1
             case "drain":
                 self._decide(Draining(self.now + 30))
             case "repeat":
-                for number in sorted(self.stream)[-trouble.detail :]:
-                    if number <= self._delivered:
-                        self._deliver(number)
+                for number in [n for n in sorted(self.stream)[-trouble.detail :] if n <= self._delivered]:
+                    self._deliver(number)
+
+    def _cut(self, kept: int) -> None:
+        """A producer bounds its stream. Before the first anchor nobody could know that something is gone."""
+        if self._life and self._life.machine.state.anchor.entry != "0":
+            for number in sorted(self.stream)[:-kept]:
+                del self.stream[number]
