@@ -194,6 +194,7 @@ class SettledCall(BaseModel):
 class ChatResult(Result):
     """What a chat came to."""
 
+    kind: str = "chat"
     message: dict[str, Any] | None = None
     finish_reason: FinishReason | None = None
     reasoning: str | None = None

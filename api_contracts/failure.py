@@ -41,6 +41,10 @@ class RunFailed(Exception):
         return f"{self.failure.code}: {self.failure.message}"
 
 
+class RunIsParked(Exception):
+    """What `AsyncResult.info` shows while a run is parked (state RETRY); its one argument says why."""
+
+
 class RunConflict(Exception):
     """The run id is taken by a run with a different request; that run is untouched."""
 

@@ -62,6 +62,11 @@ def inbox(run_id: str) -> str:
     return _of(run_id, "inbox")
 
 
+def audio(run_id: str) -> str:
+    """Stream: a speech session's audio and controls, appended to by anyone (`api_contracts.stt`)."""
+    return _of(run_id, "audio")
+
+
 def lease(run_id: str) -> str:
     """Hash: epoch, owner, until, seq, and what the kernel must know without reading the journal."""
     return _of(run_id, "lease")

@@ -2,19 +2,28 @@
 
 from typing import Final, Literal
 
-Kind = Literal["chat"]
+Kind = Literal["chat", "stt", "batch", "cite"]
 Lane = Literal["interactive", "background"]
 
 CHAT: Final = "fireworks.chat.complete"
+STT_SESSION: Final = "fireworks.stt.session"
+BATCH: Final = "fireworks.batch.submit"
+CITE: Final = "fireworks.cite.answer"
 SIGNAL: Final = "fireworks.runs.signal"
+BATCH_POLL: Final = "fireworks.batch.poll"
+WAKE: Final = "fireworks.runs.wake"
 SWEEP: Final = "fireworks.runs.sweep"
 DELIVER: Final = "fireworks.tools.deliver"
 
 CHAT_QUEUE: Final = "fireworks.chat"
+STT_QUEUE: Final = "fireworks.stt"
+BATCH_QUEUE: Final = "fireworks.batch"
 CONTROL_QUEUE: Final = "fireworks.control"
 
-TASK_OF: Final[dict[Kind, str]] = {"chat": CHAT}
-_QUEUE_OF: Final[dict[Kind, str]] = {"chat": CHAT_QUEUE}
+TASK_OF: Final[dict[Kind, str]] = {"chat": CHAT, "stt": STT_SESSION, "batch": BATCH, "cite": CITE}
+_QUEUE_OF: Final[dict[Kind, str]] = {
+    "chat": CHAT_QUEUE, "stt": STT_QUEUE, "batch": BATCH_QUEUE, "cite": CHAT_QUEUE,
+}  # fmt: skip
 
 
 def queue_of(kind: Kind, lane: Lane = "interactive") -> str:

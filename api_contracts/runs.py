@@ -40,6 +40,8 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_id: str
+    kind: str
+    """A `Kind`, or what a newer writer calls its own."""
     status: Status
     failure: Failure | None = None
     schema_version: int = SCHEMA_VERSION
@@ -113,6 +115,17 @@ class RunResumed(EventData):
     owner: str
 
 
+class RunParked(EventData):
+    """Writer: the driver, as the last event of a life. The run holds no worker, slot or lease; `run.resumed` follows.
+
+    `until` is when it wakes by itself (seconds since 1970); None: only a signal wakes it.
+    """
+
+    TYPE = "run.parked"
+    why: str
+    until: float | None = None
+
+
 class RunCancelling(EventData):
     """A cancel signal was taken; what runs is being stopped."""
 
@@ -159,7 +172,8 @@ TERMINAL: dict[str, Status] = {
 }  # fmt: skip
 
 RUN_EVENTS: tuple[type[EventData], ...] = (
-    RunQueued, RunStarted, RunResumed, RunCancelling, RunConflicted, RunCompleted, RunFailedEvent, RunCancelled,
+    RunQueued, RunStarted, RunResumed, RunParked, RunCancelling, RunConflicted, RunCompleted, RunFailedEvent,
+    RunCancelled,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""CPU time of another process, and figures with their spread."""
+"""CPU time and memory of another process, and figures with their spread."""
 
 import os
 import statistics
@@ -10,6 +10,20 @@ def cpu_s(pid: int) -> float:
     """Return user and system seconds of a process, all its threads, on Linux."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mb(pid: int) -> float:
+    """Return a process's resident memory in MB (1e6 bytes), on Linux."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def busy_s() -> float:
+    """Return the seconds that all cores of this machine were busy, whoever had them."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def spread(values: Sequence[float], unit: str = "", scale: float = 1.0) -> str:

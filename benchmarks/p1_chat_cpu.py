@@ -16,9 +16,8 @@ from celery import Celery
 
 from api_contracts.client import AsyncClient
 from benchmarks.cpu import cpu_s, spread
-from workers.cli.demo.stage import Lines, Stage
+from benchmarks.stand import stand
 from workers.cli.stack import stack
-from workers.cli.supervisor import Supervisor
 
 TOKENS, PACE, AT_ONCE = 200, 100, 50
 MODEL = "accounts/fireworks/models/emulated-classic"
@@ -34,7 +33,7 @@ async def chats(env: dict[str, str], count: int) -> None:
         async def one() -> None:
             async with gate:
                 run_id = await client.chat.submit(model=MODEL, messages=MESSAGES, max_tokens=TOKENS)
-                result = await client.result(run_id, timeout_s=60)
+                result = await client.chat.result(run_id, timeout_s=60)
                 if result.status != "completed" or result.usage.completion_tokens != TOKENS:
                     raise RuntimeError(f"a chat went wrong: {result}")
 
@@ -63,17 +62,16 @@ def bare(env: dict[str, str], count: int) -> float:
     return float(said["cpu_s"])
 
 
-def measure(on: Stage, rounds: int, count: int) -> list[tuple[float, float, float]]:
+def measure(pid: int, env: dict[str, str], rounds: int, count: int) -> list[tuple[float, float, float]]:
     """Return CPU seconds per chat, no-op and bare stream, for each round, taken in turns."""
-    pid = on.pids()["chat"]
     figures = []
     for turn in range(rounds + 1):
         before = cpu_s(pid)
-        asyncio.run(chats(on.env, count))
+        asyncio.run(chats(env, count))
         between = cpu_s(pid)
-        noops(on.env, 4 * count)
+        noops(env, 4 * count)
         after = cpu_s(pid)
-        figure = (between - before) / count, (after - between) / (4 * count), bare(on.env, count)
+        figure = (between - before) / count, (after - between) / (4 * count), bare(env, count)
         if turn:  # the first warms up
             figures.append(figure)
             chat, noop, stream = (f"{seconds * 1e3:.2f} ms" for seconds in figure)
@@ -84,21 +82,10 @@ def measure(on: Stage, rounds: int, count: int) -> list[tuple[float, float, floa
 def main() -> None:
     """Print the ratio."""
     rounds, count = (1, 50) if "--quick" in sys.argv else (5, 150)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        scene = folder / "scene.json"
-        scene.write_text(json.dumps(SCENE))
-        lines = Lines(lambda _name, _line: None)
-        with stack(folder, emulate=True) as parts, Supervisor(lines, grace_s=10) as supervisor:
-            on = Stage(parts, supervisor, lines)
-            port = parts.env["FW_EMULATOR_PORT"]
-            emulator = [sys.executable, "-m", "workers.cli", "emulator", "--port", port, "--scene", str(scene)]
-            on.start("emulator", emulator, "listening")
-            worker = [sys.executable, "-m", "celery", "-A", "benchmarks.tasks", "worker", "-n", "bench@%h"]
-            worker += ["-Q", "fireworks.chat", "--without-gossip", "--without-mingle", "--concurrency", str(AT_ONCE)]
-            on.start("chat", worker, "ready.")
-            on.wait()
-            figures = measure(on, rounds, count)
+    with tempfile.TemporaryDirectory() as name, stack(Path(name), emulate=True) as parts, stand(parts) as on:
+        on.start_emulator(Path(name), SCENE)
+        pid = on.start_worker("chat", app="benchmarks.tasks", concurrency=AT_ONCE)
+        figures = measure(pid, on.env, rounds, count)
     ratios = [chat / (noop + stream) for chat, noop, stream in figures]
     print(f"chat {spread([f[0] for f in figures], ' ms', 1e3)}")
     print(f"no-op {spread([f[1] for f in figures], ' ms', 1e3)}, bare {spread([f[2] for f in figures], ' ms', 1e3)}")

@@ -39,6 +39,11 @@ async def eventually_async(check: Callable[[], Awaitable[T]], within: float = 10
         await asyncio.sleep(_TICK_S)
 
 
+async def one_turn() -> None:
+    """Let the loop turn once: what is ready runs, up to its next wait."""
+    await asyncio.sleep(0)
+
+
 async def idle() -> None:
     """Return when every task of the loop waits for what only the test can give: time, an event, a letter.
 

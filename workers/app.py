@@ -34,12 +34,23 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # Every queue has an exchange of its own name, on both sides; a queue that `-Q` names is made that way.
         "task_default_queue": names.CONTROL_QUEUE,
-        "task_routes": {names.CHAT: {"queue": names.CHAT_QUEUE}},
+        "task_routes": {task: {"queue": names.queue_of(kind)} for kind, task in names.TASK_OF.items()},
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "timezone": "UTC",
+        "beat_schedule": _beat(settings),
+        "beat_schedule_filename": str(settings.folder / "beat"),
         "fw_drain_s": settings.drain_s,
+    }
+
+
+def _beat(settings: Settings) -> dict[str, Any]:
+    """Return what beat rings for. A tick that nobody took within its period is void: the next one says the same."""
+    ticks = {names.BATCH_POLL: max(1.0, settings.poll_s / 3), names.SWEEP: 30.0}
+    return {
+        task: {"task": task, "schedule": every_s, "options": {"queue": names.CONTROL_QUEUE, "expires": every_s}}
+        for task, every_s in ticks.items()
     }
 
 
@@ -72,9 +83,12 @@ def _from_environment() -> dict[str, Any]:
         sys.exit(f"fireworks-workers cannot start:\n{exc}")
 
 
+TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "batch", "cite", "control")]
+
+
 def make_app() -> Celery:
     """Return an app that reads the environment when it is first used."""
-    made = Celery("fireworks-workers", set_as_current=True, include=["workers.tasks.chat", "workers.tasks.control"])
+    made = Celery("fireworks-workers", set_as_current=True, include=TASKS)
     made.add_defaults(_from_environment)
     return made
 

@@ -8,30 +8,46 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, assert_never
 
 from celery import Celery
 from pydantic import ValidationError
 
+from api_contracts.batch import BatchRequest
 from api_contracts.chat import ChatRequest, ToolSpec
+from api_contracts.citations import CiteRequest
 from api_contracts.failure import Failure
 from api_contracts.runs import RunQueued
+from api_contracts.stt import SttRequest
 from workers.adapters.celery.bell import CeleryBell
 from workers.adapters.clock import SystemClock
+from workers.adapters.csl import CslReferences
+from workers.adapters.fireworks.batch import FireworksBatch
 from workers.adapters.fireworks.chat import FireworksChat
+from workers.adapters.fireworks.speech import FireworksSpeech
+from workers.adapters.inputs import InputFiles
 from workers.adapters.redis.connection import connect
-from workers.adapters.redis.reader import BLOCK_MS, InboxReader
+from workers.adapters.redis.reader import BLOCK_MS, StreamReader
 from workers.adapters.redis.store import RedisRuns
+from workers.adapters.redis.streams import RedisAudio, RedisInbox
 from workers.adapters.sql.archive import SqlArchive
+from workers.adapters.sql.batches import SqlBatches
 from workers.adapters.tools import Registry
+from workers.core.batch.submission import BatchSubmission
 from workers.core.chat.cards import ToolCard
 from workers.core.chat.turn import ChatTurn
+from workers.core.citations.answering import CiteAnswer
+from workers.core.citations.references import ReferenceStyles
 from workers.core.runs.frame import Machine
-from workers.ports import Bell, ChatModel, Clock, ToolBox
+from workers.core.stt.session import SttSession
+from workers.ports import AudioStreams, Bell, ChatModel, Clock, SpeechService, ToolBox
+from workers.runners.batch import BatchParts, BatchPerformer
 from workers.runners.chat import ChatPerformer
 from workers.runners.drive import DriverServices, Performer
 from workers.runners.leases import LeaseKeeper
+from workers.runners.polling import Poller
 from workers.runners.reception import Reception, refusal
+from workers.runners.stt import SttPerformer
 from workers.runners.sweep import Sweeper
 from workers.settings import Settings
 
@@ -43,35 +59,73 @@ class Services:
     reception: Reception
     keeper: LeaseKeeper
     sweeper: Sweeper
+    poller: Poller
     store: RedisRuns
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the kinds of work are made of."""
+
+    model: ChatModel
+    tools: ToolBox
+    speech: SpeechService
+    audio: AudioStreams
+    batches: BatchParts
+    references: ReferenceStyles
+    bell: Bell
     clock: Clock
 
 
 class WorkerKinds:
     """`Kinds`: makes the machine and the performer of each kind of work."""
 
-    def __init__(self, model: ChatModel, tools: ToolBox, bell: Bell, clock: Clock) -> None:
-        self._model = model
-        self._tools = tools
-        self._bell = bell
-        self._clock = clock
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     def prepare(
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any], at: float
     ) -> tuple[Machine, Performer]:
         """See the port."""
         try:
-            chat = ChatRequest.model_validate(request)
+            match queued.kind:
+                case "chat":
+                    return self._chat(run_id, ChatRequest.model_validate(request), at)
+                case "stt":
+                    return self._stt(run_id, SttRequest.model_validate(request), at)
+                case "batch":
+                    return self._batch(run_id, BatchRequest.model_validate(request), at)
+                case "cite":
+                    return self._cite(run_id, CiteRequest.model_validate(request), at)
+                case _:
+                    assert_never(queued.kind)
         except ValidationError as exc:
-            return refusal(run_id, bad_request(exc))
-        cards: dict[str, ToolCard] = {}
+            return refusal(run_id, queued.kind, bad_request(exc))
+
+    def _chat(self, run_id: str, chat: ChatRequest, at: float) -> tuple[Machine, Performer]:
+        parts, cards = self._parts, dict[str, ToolCard]()
         for wanted in chat.tools:
-            card = _card(wanted) if isinstance(wanted, ToolSpec) else self._tools.card(wanted)
+            card = _card(wanted) if isinstance(wanted, ToolSpec) else parts.tools.card(wanted)
             if card is None:
-                return refusal(run_id, _unknown_tool(str(wanted)))
+                return refusal(run_id, "chat", _unknown_tool(str(wanted)))
             cards[card.name] = card
-        performer = ChatPerformer(run_id, self._model, self._tools, self._bell, self._clock, random.random)
+        performer = ChatPerformer(run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random)
         return ChatTurn(run_id, chat, cards, at), performer
+
+    def _stt(self, run_id: str, request: SttRequest, at: float) -> tuple[Machine, Performer]:
+        parts = self._parts
+        performer = SttPerformer(run_id, parts.speech, parts.audio, parts.clock, random.random)
+        return SttSession(run_id, request, at), performer
+
+    def _batch(self, run_id: str, request: BatchRequest, at: float) -> tuple[Machine, Performer]:
+        return BatchSubmission(run_id, request, at), BatchPerformer(run_id, request, self._parts.batches, at)
+
+    def _cite(self, run_id: str, request: CiteRequest, at: float) -> tuple[Machine, Performer]:
+        """A cited answer asks the model as a chat does, and calls no tools."""
+        parts = self._parts
+        performer = ChatPerformer(run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random)
+        return CiteAnswer(run_id, request, at, parts.references), performer
 
 
 @asynccontextmanager
@@ -81,28 +135,37 @@ async def worker(settings: Settings, app: Celery) -> AsyncIterator[Services]:
     redis = connect(settings.redis_url)
     reading = connect(settings.redis_url, max_connections=1, timeout_s=BLOCK_MS / 1000 + 5.0)
     store = RedisRuns(redis, clock, timing)
-    inbox = InboxReader(reading, redis, clock)
+    reader = StreamReader(reading, redis, clock)
+    audio = RedisAudio(reader, redis)
     archive = SqlArchive(settings.database)
     model = FireworksChat(settings.base_url, _keys(settings))
     bell = CeleryBell(app)
-    services = DriverServices(store, inbox, archive, bell, clock)
+    services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock)
     keeper = LeaseKeeper(store, clock, timing)
-    kinds = WorkerKinds(model, Registry.load(settings.tools), bell, clock)
+    speech = FireworksSpeech(settings.audio_streaming_url, _keys(settings))
+    jobs = FireworksBatch(settings.api_url, settings.account_id, _keys(settings))
+    rows = SqlBatches(archive.database)
+    batches = BatchParts(jobs, rows, InputFiles(settings.batch_folder), clock, random.random, settings.poll_s)
+    tools = Registry.load(settings.tools)
+    kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock))
+    sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random)
     writer = f"fireworks-workers {version('fireworks-workers')}"
     try:
         store.start()
-        inbox.start()
+        reader.start()
         yield Services(
             Reception(services, keeper, kinds, _owner(), writer),
             keeper,
-            Sweeper(store, bell, clock, timing.sweep_s, random.random),
+            sweeper,
+            Poller(jobs, rows, store, sweeper, clock, settings.poll_s),
             store,
             clock,
         )
     finally:
-        await inbox.close()
+        await reader.close()
         await store.close()
         await model.close()
+        await jobs.close()
         await archive.close()
         await reading.aclose()
         await redis.aclose()

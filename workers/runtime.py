@@ -11,9 +11,9 @@ from typing import Any, Final, assert_never
 
 import structlog
 from celery import Celery
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore, Reject, Retry
 
-from api_contracts.failure import RunFailed
+from api_contracts.failure import RunFailed, RunIsParked
 from api_contracts.keys import RUN_ID, BadRunId, check_run_id
 from api_contracts.names import Kind
 from workers import control
@@ -23,7 +23,7 @@ from workers.bootstrap import Services, worker
 from workers.pool import Job, LoopTask, OutcomeKind, StopReason, current_job, hooks_of
 from workers.pool import Outcome as PoolOutcome
 from workers.ports import StoreUnavailable
-from workers.runners.outcome import Dropped, Ended, Outcome, Unreachable
+from workers.runners.outcome import Dropped, Ended, Outcome, Parked, Unreachable
 from workers.runners.reception import Message
 from workers.settings import Settings, read_settings
 
@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 
 _UNREACHABLE_PAUSE_S: Final = 1.0
 """Before a message goes back to a broker that lives while the store does not: no spinning."""
+
+_CANCEL_AGAIN_S: Final = 1.0
 
 _HAND_OVER_SHARE: Final = 0.6
 """Share of the drain in which runs may reach a good moment to hand over; the rest is for handing over."""
@@ -77,6 +79,8 @@ class Runtime:
         signal = self.services.store.signal
         # Every worker hears a revoke; the signal's id makes them one.
         replies = await asyncio.gather(*(signal(run_id, "cancel", {"reason": "revoked"}, "revoke") for run_id in runs))
+        woken = [run_id for run_id, reply in zip(runs, replies, strict=True) if reply == "woken"]
+        await asyncio.gather(*(wake(self.services, run_id) for run_id in woken))
         return {run_id for run_id, reply in zip(runs, replies, strict=True) if reply != "missing"}
 
     async def drain(self) -> None:
@@ -88,9 +92,11 @@ class Runtime:
 
     async def stop(self) -> None:
         """Take the services apart."""
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        living = set(self._loops)
+        while living:  # up to Python 3.11 a cancel that meets the end of a command is lost in redis-py
+            for task in living:
+                task.cancel()
+            _, living = await asyncio.wait(living, timeout=_CANCEL_AGAIN_S)
         await self._stack.aclose()
 
 
@@ -119,6 +125,9 @@ class RunTask(LoopTask):
                 raise Ignore(reason)
             case Unreachable(reason):
                 raise Reject(reason, requeue=True)
+            case Parked(why=why):
+                # Publishes nothing: the run's next message is the sweeper's.
+                raise Retry(f"parked: {why}", exc=RunIsParked(why))
             case _:
                 assert_never(outcome)
 
@@ -138,6 +147,11 @@ class RunTask(LoopTask):
         if isinstance(exc, RunFailed) and einfo is not None:
             einfo.traceback = ""
 
+    def on_retry(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """The same for a run that is parked."""
+        if isinstance(exc, RunIsParked) and einfo is not None:
+            einfo.traceback = ""
+
     async def serve(self, kind: Kind, request: Any) -> Outcome:
         """Serve this message. Called on the loop by the task's body."""
         job = current_job()
@@ -153,6 +167,8 @@ class RunTask(LoopTask):
             return Dropped("the worker shuts down; a sweeper rings")
         if isinstance(outcome, Ended):
             self._announce_after(job, services)
+        elif isinstance(outcome, Parked):
+            _park_after(job, services, outcome)
         elif isinstance(outcome, Unreachable):
             await services.clock.sleep_until(services.clock.now() + _UNREACHABLE_PAUSE_S)
         return outcome
@@ -180,6 +196,30 @@ class RunTask(LoopTask):
                 asyncio.run_coroutine_threadsafe(_announced(services, run_id), loop)
 
         job.on_outcome(announce)
+
+
+def _park_after(job: Job, services: Services, parked: Parked) -> None:
+    loop = asyncio.get_running_loop()
+
+    def park(told: PoolOutcome) -> None:
+        if told.kind is OutcomeKind.RETRIED:
+            asyncio.run_coroutine_threadsafe(_park(services, parked), loop)
+
+    job.on_outcome(park)
+
+
+async def _park(services: Services, parked: Parked) -> None:
+    if not await services.reception.park(parked):
+        await wake(services, parked.run_id)
+
+
+async def wake(services: Services, run_id: str) -> bool:
+    """Ring for a run that is due; a sweeper does it a little later where this fails."""
+    try:
+        return await services.sweeper.wake(run_id)
+    except StoreUnavailable as exc:
+        _log.warning("run.not_woken", run_id=run_id, error=str(exc))
+        return False
 
 
 def _is_announced(told: PoolOutcome) -> bool:

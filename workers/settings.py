@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     """Redis keys of a run that has not ended live this long after the last sign of life."""
     retention_s: float = Field(default=DAY_S, ge=1)
     """Redis keys of a finished run live this long."""
+    poll_s: float = Field(default=30.0, ge=0.1, le=300)
+    """The least time between two looks at a job of the provider; a quiet job is looked at up to ten times less."""
+    batch_folder: Path = Path("/")
+    """Files that a batch names are read below this folder only."""
     state_dir: Path | None = None
     """Folder of the embedded parts and of the default SQLite file."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
@@ -77,12 +81,33 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("FIREWORKS_BASE_URL", "base_url"),
     )
     """`FIREWORKS_BASE_URL`: the inference plane (WIRE 0.3)."""
+    api_url: str = Field(
+        default="https://api.fireworks.ai", validation_alias=AliasChoices("FIREWORKS_API_URL", "api_url")
+    )
+    """`FIREWORKS_API_URL`: the control plane of datasets and batch jobs, without `/v1` (WIRE 0.3)."""
+    account_id: str = Field(
+        default="", pattern=r"^[A-Za-z0-9_-]*$", validation_alias=AliasChoices("FIREWORKS_ACCOUNT_ID", "account_id")
+    )
+    """`FIREWORKS_ACCOUNT_ID`: whose datasets and jobs they are; batches need it."""
+    audio_streaming_url: str = Field(
+        default="wss://audio-streaming.api.fireworks.ai/v1",
+        validation_alias=AliasChoices("FIREWORKS_AUDIO_STREAMING_URL", "audio_streaming_url"),
+    )
+    """`FIREWORKS_AUDIO_STREAMING_URL`: live speech-to-text, `ws://` or `wss://`, without the endpoint's own path
+    (WIRE 2.1)."""
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, url: str) -> str:
         if not url.startswith(("redis://", "rediss://")):
             raise ValueError("must begin with redis:// or rediss://")
+        return url
+
+    @field_validator("audio_streaming_url")
+    @classmethod
+    def _is_websocket(cls, url: str) -> str:
+        if not url.startswith(("ws://", "wss://")):
+            raise ValueError("must begin with ws:// or wss://")
         return url
 
     @model_validator(mode="after")

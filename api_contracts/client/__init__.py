@@ -4,14 +4,18 @@ with Client(redis_url="redis://localhost") as client:
     run_id = client.chat.submit(model="accounts/fireworks/models/...", messages=[...])
     for event in client.follow(run_id):
         ...
+    session = client.stt.open(language="en")
+    session.send_audio(pcm)
 """
 
 from api_contracts.client.aio import AsyncClient
 from api_contracts.client.envelope import tool_errors
 from api_contracts.client.guard import OutcomeUnknown, RedisGuard, at_most_once
 from api_contracts.client.settings import ClientSettings
+from api_contracts.client.speaking import AsyncSession, Session
 from api_contracts.client.sync import Client
 
 __all__ = [
-    "AsyncClient", "Client", "ClientSettings", "OutcomeUnknown", "RedisGuard", "at_most_once", "tool_errors",
+    "AsyncClient", "AsyncSession", "Client", "ClientSettings", "OutcomeUnknown", "RedisGuard", "Session",
+    "at_most_once", "tool_errors",
 ]  # fmt: skip

@@ -1,23 +1,27 @@
 """The client for asyncio: the same verbs as `Client`, awaited. Publishing blocks, so it happens in a thread."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api_contracts import keys
-from api_contracts.chat import ChatRequest, ChatResult
+from api_contracts.client.facets import AsyncBatch, AsyncChat, AsyncCite
 from api_contracts.client.publisher import Publisher
-from api_contracts.client.results import SqlResults
+from api_contracts.client.results import SqlResults, rows_of
 from api_contracts.client.scripts import ScriptCall, signal_call
 from api_contracts.client.settings import ClientSettings
-from api_contracts.client.submission import Cursor, chat_request, result_in, submission
+from api_contracts.client.speaking import AsyncStt
+from api_contracts.client.submission import Cursor, result_in, submission
 from api_contracts.failure import RunConflict, RunNotFound
-from api_contracts.runs import Event, SignalType
+from api_contracts.names import Kind
+from api_contracts.runs import Event, Request, Result, SignalType
+from api_contracts.vocabulary import typed_result
 
 _BLOCK_S = 1.0
 _PAUSE_S = 0.5
@@ -29,10 +33,17 @@ class AsyncClient:
 
     def __init__(self, settings: ClientSettings | None = None, **given: Any) -> None:
         self.settings = settings or ClientSettings(**given)
-        self._redis = Redis.from_url(self.settings.redis_url, socket_timeout=_BLOCK_S + 5, socket_connect_timeout=5)
+        # A pool that is used up makes callers wait, instead of failing them.
+        pool = BlockingConnectionPool.from_url(
+            self.settings.redis_url, timeout=None, socket_timeout=_BLOCK_S + 5, socket_connect_timeout=5
+        )
+        self._redis = Redis.from_pool(pool)
         self._publisher = Publisher(self.settings.broker)
         self._sql = SqlResults(self.settings.database_url) if self.settings.database_url else None
         self.chat = AsyncChat(self)
+        self.stt = AsyncStt(self)
+        self.batch = AsyncBatch(self)
+        self.cite = AsyncCite(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,7 +75,7 @@ class AsyncClient:
             if not cursor.ended and loop.time() > end:
                 raise TimeoutError(f"run {run_id} has not ended after {timeout_s} s")
 
-    async def result(self, run_id: str, *, timeout_s: float | None = None) -> ChatResult:
+    async def result(self, run_id: str, *, timeout_s: float | None = None) -> Result:
         """See `Client.result`."""
         last = await self._redis.xrevrange(keys.events(keys.check_run_id(run_id)), count=1)
         if not last:
@@ -74,13 +85,13 @@ class AsyncClient:
             async for later in self.follow(run_id, event.seq, timeout_s=timeout_s):
                 event = later
         if self._sql and (row := await self._sql.aget(run_id)):
-            return ChatResult.model_validate(row)
+            return typed_result(row)
         result, number = result_in(event)
         if result is None:
             text = await self._redis.get(keys.blob(run_id, number or 0))
             if text is None:
                 raise RunNotFound(run_id)
-            result = ChatResult.model_validate_json(text)
+            result = typed_result(json.loads(text))
         return result
 
     async def signal(
@@ -91,24 +102,29 @@ class AsyncClient:
         reply = await self._script(signal_call(run_id, kind, data or {}, signal_id, ttl_s=self.settings.live_ttl_s))
         if reply == "missing":
             raise RunNotFound(run_id)
-        return reply == "sent"
+        if reply == "woken":
+            await asyncio.to_thread(self._publisher.wake, run_id)
+        return reply != "finished"
 
     async def cancel(self, run_id: str, reason: str = "") -> bool:
         """See `Client.cancel`."""
         return await self.signal(run_id, "cancel", {"reason": reason})
 
-    async def _submit(self, request: ChatRequest, run_id: str | None, options: dict[str, Any]) -> str:
-        made = submission("chat", request, run_id, self.settings)
+    async def _submit(self, kind: Kind, request: Request, run_id: str | None, options: dict[str, Any]) -> str:
+        made = submission(kind, request, run_id, self.settings)
         if await self._script(made.script) == "conflict":
             raise RunConflict(made.run_id)
         await asyncio.to_thread(self._publisher.publish, made, options)
         return made.run_id
 
-    async def _stored(self, run_id: str) -> ChatResult:
+    def _rows(self) -> SqlResults:
+        return rows_of(self._sql)
+
+    async def _stored(self, run_id: str) -> Result:
         row = await self._sql.aget(run_id) if self._sql else None
         if row is None:
             raise RunNotFound(run_id)
-        return ChatResult.model_validate(row)
+        return typed_result(row)
 
     async def _read(self, cursor: Cursor) -> Any:
         loop = asyncio.get_running_loop()
@@ -129,29 +145,3 @@ class AsyncClient:
         except NoScriptError:
             reply = await self._redis.eval(call.script, len(call.keys), *call.keys, *call.args)
         return str(reply.decode())
-
-
-class AsyncChat:
-    """`client.chat`, awaited."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    async def submit(
-        self,
-        request: ChatRequest | Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        link: Any = None,
-        link_error: Any = None,
-        **fields: Any,
-    ) -> str:
-        """See `Chat.submit`."""
-        options = {name: value for name, value in (("link", link), ("link_error", link_error)) if value is not None}
-        return await self._client._submit(chat_request(request, fields), run_id, options)  # noqa: SLF001
-
-    async def complete(
-        self, request: ChatRequest | Mapping[str, Any] | None = None, *, timeout_s: float | None = None, **fields: Any
-    ) -> ChatResult:
-        """See `Chat.complete`."""
-        return await self._client.result(await self.submit(request, **fields), timeout_s=timeout_s)

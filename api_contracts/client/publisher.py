@@ -7,6 +7,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
 from api_contracts.client.submission import Submission
+from api_contracts.names import CONTROL_QUEUE, WAKE
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,16 @@ class Publisher:
             )
         except (OperationalError, KombuError, OSError) as exc:
             _log.warning("run %s is recorded but not announced: the broker is away (%s)", submission.run_id, exc)
+            return False
+        return True
+
+    def wake(self, run_id: str) -> bool:
+        """Have a worker ring for a parked run that was sent a signal; return False when the broker is away: a worker's
+        sweep does it then."""
+        try:
+            self._app.send_task(WAKE, kwargs={"run_id": run_id}, queue=CONTROL_QUEUE, retry=True, retry_policy=_RETRY)
+        except (OperationalError, KombuError, OSError) as exc:
+            _log.warning("run %s is signalled but not woken: the broker is away (%s)", run_id, exc)
             return False
         return True
 

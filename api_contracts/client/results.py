@@ -6,6 +6,7 @@ Needs the extra `sql`, which is imported on first use. It never writes, and know
 import asyncio
 import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 RUNS_TABLE: Final = "fw_runs"
 """Table of finished runs; the columns `run_id` and `result` (JSON) never change their meaning."""
+
+BATCH_ROWS_TABLE: Final = "fw_batch_rows"
+"""Table of the rows of batches; the columns that `SqlResults.batch_rows` reads never change their meaning."""
+
+_ROWS_A_PAGE: Final = 500
 
 CONNECT_S: Final = 5
 """Seconds that a connection to a server, or the lock of a SQLite file, is waited for."""
@@ -76,6 +82,36 @@ class SqlResults:
             raise ResultsUnavailable(brief(error)) from error
         return None if found is None else dict(json.loads(found))
 
+    def batch_rows(self, run_id: str, after: int, states: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return the next page of a batch's rows (`RowResult`) after number `after`, in the order of the input."""
+        from sqlalchemy import bindparam, text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        check_run_id(run_id)
+        if self._file and not self._file.exists():
+            return []
+        columns = "number, custom_id, state, attempt, response, code, message"
+        chosen = " AND state IN :states" if states else ""
+        query = text(
+            f"SELECT {columns} FROM {BATCH_ROWS_TABLE}"  # noqa: S608 - constants
+            f" WHERE run_id = :run_id AND number > :after{chosen} ORDER BY number LIMIT {_ROWS_A_PAGE}"
+        )
+        given: dict[str, Any] = {"run_id": run_id, "after": after}
+        if states:
+            query, given = query.bindparams(bindparam("states", expanding=True)), given | {"states": list(states)}
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(query, given).mappings().all()
+        except SQLAlchemyError as error:
+            if table_missing(error):
+                return []
+            raise ResultsUnavailable(brief(error)) from error
+        return [_row_result(dict(row)) for row in found]
+
+    async def abatch_rows(self, run_id: str, after: int, states: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Like `batch_rows`, from a thread of the loop's default executor."""
+        return await asyncio.to_thread(self.batch_rows, run_id, after, states)
+
     async def aget(self, run_id: str) -> dict[str, Any] | None:
         """Like `get`, from a thread of the loop's default executor."""
         return await asyncio.to_thread(self.get, run_id)
@@ -83,6 +119,22 @@ class SqlResults:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+
+def rows_of(results: SqlResults | None) -> SqlResults:
+    """Return what rows are read from; raise `BadDatabaseUrl` for a client that knows no database."""
+    if results is None:
+        raise BadDatabaseUrl("the rows of a batch are in SQL: give the client the service's database_url")
+    return results
+
+
+def _row_result(row: dict[str, Any]) -> dict[str, Any]:
+    fault = {"code": row["code"], "message": row["message"]} if row["code"] else None
+    response = json.loads(row["response"]) if row["response"] else None
+    return {
+        "number": row["number"], "custom_id": row["custom_id"], "state": row["state"], "attempts": row["attempt"],
+        "response": response, "fault": fault,
+    }  # fmt: skip
 
 
 def database_url(url: str) -> "URL":

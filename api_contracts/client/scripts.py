@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from api_contracts import keys
 from api_contracts.runs import RunQueued
@@ -29,7 +29,7 @@ class ScriptCall:
 
     script: str
     keys: tuple[str, ...]
-    args: tuple[str | int, ...]
+    args: tuple[str | int | bytes, ...]
 
 
 def load(package: str, name: str) -> str:
@@ -39,6 +39,7 @@ def load(package: str, name: str) -> str:
 
 SUBMIT = load("api_contracts.client", "submit")
 SIGNAL = load("api_contracts.client", "signal")
+AUDIO = load("api_contracts.client", "audio")
 
 
 def canonical(value: Mapping[str, Any]) -> str:
@@ -71,9 +72,14 @@ def submit_call(run_id: str, queued: RunQueued, blob: str | None, *, first_look_
 
 
 def signal_call(run_id: str, kind: str, data: Mapping[str, Any], signal_id: str, *, ttl_s: float) -> ScriptCall:
-    """Build a signal: reply `sent`, `finished` or `missing`."""
+    """Build a signal: reply `sent`, `woken` (sent to a parked run: ring for it), `finished` or `missing`."""
     return ScriptCall(
         SIGNAL,
-        (keys.lease(run_id), keys.inbox(run_id)),
-        (kind, json.dumps(data, separators=(",", ":"), ensure_ascii=False), signal_id, int(ttl_s * 1000)),
+        (keys.lease(run_id), keys.inbox(run_id), keys.due(run_id[-1])),
+        (kind, json.dumps(data, separators=(",", ":"), ensure_ascii=False), signal_id, int(ttl_s * 1000), run_id),
     )
+
+
+def audio_call(run_id: str, field: Literal["a", "c"], value: bytes | str, *, ttl_s: float) -> ScriptCall:
+    """Build an append to a session's audio stream: reply `sent`, `finished` or `missing`."""
+    return ScriptCall(AUDIO, (keys.lease(run_id), keys.audio(run_id)), (field, value, int(ttl_s * 1000)))

@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 
 from api_contracts import keys
-from api_contracts.chat import ChatRequest, ChatResult
 from api_contracts.client.scripts import ScriptCall, digest_of, spill, submit_call
 from api_contracts.client.settings import ClientSettings
 from api_contracts.names import TASK_OF, Kind, queue_of
-from api_contracts.runs import Event, Request, RunQueued
+from api_contracts.runs import Event, Request, Result, RunQueued
+from api_contracts.vocabulary import typed_result
+
+Asked = TypeVar("Asked", bound=Request)
+Came = TypeVar("Came", bound=Result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +27,18 @@ class Submission:
     digest: str
 
 
-def chat_request(given: ChatRequest | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> ChatRequest:
+def checked(cls: type[Asked], given: Asked | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Asked:
     """Return the checked request from an object, a mapping or fields; raise pydantic's ValidationError."""
-    if isinstance(given, ChatRequest):
-        return ChatRequest.model_validate({**given.model_dump(exclude_unset=True), **fields}) if fields else given
-    return ChatRequest.model_validate({**(given or {}), **fields})
+    if isinstance(given, Request):
+        return cls.model_validate({**given.model_dump(exclude_unset=True), **fields}) if fields else given
+    return cls.model_validate({**(given or {}), **fields})
+
+
+def expect(cls: type[Came], result: Result) -> Came:
+    """Return the result as what this kind of run comes to; raise TypeError when the run is of another kind."""
+    if isinstance(result, cls):
+        return result
+    raise TypeError(f"run {result.run_id} is a run of kind {result.kind!r}")
 
 
 def submission(kind: Kind, request: Request, run_id: str | None, settings: ClientSettings) -> Submission:
@@ -74,11 +84,11 @@ class Cursor:
         return fresh
 
 
-def result_in(event: Event) -> tuple[ChatResult | None, int | None]:
+def result_in(event: Event) -> tuple[Result | None, int | None]:
     """Return the result that a terminal event carries, or the number of the blob that holds it."""
     if (number := event.data.get("result_blob")) is not None:
         return None, int(number)
-    return ChatResult.model_validate(event.data["result"]), None
+    return typed_result(event.data["result"]), None
 
 
 def _writer() -> str:

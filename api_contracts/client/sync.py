@@ -1,5 +1,6 @@
 """The client for ordinary Python: submit, follow, result, signal."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -10,14 +11,17 @@ from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api_contracts import keys
-from api_contracts.chat import ChatRequest, ChatResult
+from api_contracts.client.facets import Batch, Chat, Cite
 from api_contracts.client.publisher import Publisher
-from api_contracts.client.results import SqlResults
+from api_contracts.client.results import SqlResults, rows_of
 from api_contracts.client.scripts import ScriptCall, signal_call
 from api_contracts.client.settings import ClientSettings
-from api_contracts.client.submission import Cursor, chat_request, result_in, submission
+from api_contracts.client.speaking import Stt
+from api_contracts.client.submission import Cursor, result_in, submission
 from api_contracts.failure import RunConflict, RunNotFound
-from api_contracts.runs import Event, SignalType
+from api_contracts.names import Kind
+from api_contracts.runs import Event, Request, Result, SignalType
+from api_contracts.vocabulary import typed_result
 
 _BLOCK_S = 1.0
 _PAUSE_S = 0.5
@@ -33,6 +37,9 @@ class Client:
         self._publisher = Publisher(self.settings.broker)
         self._sql = SqlResults(self.settings.database_url) if self.settings.database_url else None
         self.chat = Chat(self)
+        self.stt = Stt(self)
+        self.batch = Batch(self)
+        self.cite = Cite(self)
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +82,7 @@ class Client:
         """Return whether Redis has the run's journal."""
         return bool(self._redis.exists(keys.events(keys.check_run_id(run_id))))
 
-    def result(self, run_id: str, *, timeout_s: float | None = None) -> ChatResult:
+    def result(self, run_id: str, *, timeout_s: float | None = None) -> Result:
         """Return the run's result; wait for its end up to `timeout_s` (None: as long as it takes).
 
         From SQL when the client knows it, else from Redis. A failed run's result has `failure`; nothing is raised.
@@ -88,13 +95,13 @@ class Client:
             for later in self.follow(run_id, event.seq, timeout_s=timeout_s):
                 event = later
         if self._sql and (row := self._sql.get(run_id)):
-            return ChatResult.model_validate(row)
+            return typed_result(row)
         result, number = result_in(event)
         if result is None:
             text = self._redis.get(keys.blob(run_id, number or 0))
             if text is None:
                 raise RunNotFound(run_id)
-            result = ChatResult.model_validate_json(text)
+            result = typed_result(json.loads(text))
         return result
 
     def signal(self, run_id: str, kind: SignalType, data: Mapping[str, Any] | None = None, signal_id: str = "") -> bool:
@@ -103,24 +110,29 @@ class Client:
         reply = self._script(signal_call(run_id, kind, data or {}, signal_id, ttl_s=self.settings.live_ttl_s))
         if reply == "missing":
             raise RunNotFound(run_id)
-        return reply == "sent"
+        if reply == "woken":
+            self._publisher.wake(run_id)
+        return reply != "finished"
 
     def cancel(self, run_id: str, reason: str = "") -> bool:
         """Ask the run to end; return False when it is over already."""
         return self.signal(run_id, "cancel", {"reason": reason})
 
-    def _submit(self, request: ChatRequest, run_id: str | None, options: dict[str, Any]) -> str:
-        made = submission("chat", request, run_id, self.settings)
+    def _submit(self, kind: Kind, request: Request, run_id: str | None, options: dict[str, Any]) -> str:
+        made = submission(kind, request, run_id, self.settings)
         if self._script(made.script) == "conflict":
             raise RunConflict(made.run_id)
         self._publisher.publish(made, options)
         return made.run_id
 
-    def _stored(self, run_id: str) -> ChatResult:
+    def _rows(self) -> SqlResults:
+        return rows_of(self._sql)
+
+    def _stored(self, run_id: str) -> Result:
         row = self._sql.get(run_id) if self._sql else None
         if row is None:
             raise RunNotFound(run_id)
-        return ChatResult.model_validate(row)
+        return typed_result(row)
 
     def _read(self, cursor: Cursor) -> Any:
         end = time.monotonic() + self.settings.outage_s
@@ -140,36 +152,6 @@ class Client:
         except NoScriptError:
             reply = self._redis.eval(call.script, len(call.keys), *call.keys, *call.args)
         return str(reply.decode())
-
-
-class Chat:
-    """`client.chat`."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def submit(
-        self,
-        request: ChatRequest | Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        link: Any = None,
-        link_error: Any = None,
-        **fields: Any,
-    ) -> str:
-        """Submit a chat; return its run id. Idempotent under the same `run_id` or `idempotency_key`.
-
-        The request is an object, a mapping, fields, or a mix. Raises pydantic's ValidationError before anything is
-        sent, RunConflict when the id has another request. `link` and `link_error` are Celery signatures.
-        """
-        options = {name: value for name, value in (("link", link), ("link_error", link_error)) if value is not None}
-        return self._client._submit(chat_request(request, fields), run_id, options)  # noqa: SLF001 - one object, two names
-
-    def complete(
-        self, request: ChatRequest | Mapping[str, Any] | None = None, *, timeout_s: float | None = None, **fields: Any
-    ) -> ChatResult:
-        """Submit a chat and wait for its result."""
-        return self._client.result(self.submit(request, **fields), timeout_s=timeout_s)
 
 
 def _end_of(timeout_s: float | None) -> float:

@@ -119,6 +119,9 @@ class Cluster:
         }
         self.emulator = self._start_emulator()
         self.env["FIREWORKS_BASE_URL"] = f"{self.emulator_url}/inference/v1"
+        self.env["FIREWORKS_API_URL"] = self.emulator_url
+        self.env["FIREWORKS_ACCOUNT_ID"] = "acceptance"
+        self.env["FIREWORKS_AUDIO_STREAMING_URL"] = f"{self.emulator_url.replace('http', 'ws', 1)}/v1"
 
     def start(self, name: str, *argv: str, **env: str) -> Process:
         """Start a process; `ready` of what it returns waits for it."""
@@ -134,6 +137,10 @@ class Cluster:
         """Start a worker of the service."""
         options = ("-n", f"{name}@here", "-Q", queues, "-c", str(c))
         return self.start(name, *CELERY, "workers.app", "worker", *options, *QUIET, **env)
+
+    def speech_worker(self, name: str, **env: str) -> Process:
+        """Start a worker of speech sessions."""
+        return self.worker(name, queues="fireworks.stt", **env)
 
     def tool_service(self, **env: str) -> Process:
         """Start the other service."""

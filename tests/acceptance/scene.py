@@ -1,6 +1,8 @@
 """What the emulator answers in the acceptance tests. The first word of the user's text chooses; the rest is free."""
 
+from workers.emulator.batch import BatchConfig, BatchRule, BatchWhen
 from workers.emulator.scenes import Reply, Rule, Scene, ScriptedCall, Span, When
+from workers.emulator.speech import SpeechConfig, SpeechRule, SpeechWhen
 
 WORKER_TOOLS = ("lookup", "wait_pure", "wait_once", "raises")
 SERVICE_TOOLS = ("read", "charge", "broken", "bare", "absent")
@@ -43,11 +45,57 @@ def _faulty(word: str, *faults: str, times: int | None = None) -> Rule:
     return Rule(when=When(user_regex=rf"^{word}\b"), reply=Reply(text=STORY), faults=faults, times=times)
 
 
+def _unwell(prompt: str, *faults: str, times: int | None = None) -> SpeechRule:
+    return SpeechRule(when=SpeechWhen(prompt=prompt), faults=faults, times=times)
+
+
+def _speech() -> SpeechConfig:
+    """How connections fare whose prompt says so."""
+    rules = (
+        _unwell("dropped twice", "drop_after=3000", times=2),
+        _unwell("closed", "close_after=2000", "code=1012", times=1),
+        _unwell("refused", "403"),
+        _unwell("busy", "503", times=2),
+        _unwell("mute", "no_echo", "no_close"),
+        _unwell("noisy", "malformed_after=500", "unknown_after=1000", "duplicate", "string_ids", times=1),
+    )
+    return SpeechConfig(engine="tones", rules=rules)
+
+
+def _batches() -> BatchConfig:
+    """A job takes three seconds, a minute of its time each; in jobs of rows `fail-N` three fail; a slow one lasts."""
+    quick, slow = "VALIDATING:30/RUNNING:150/COMPLETED", "VALIDATING:30/RUNNING:36000/COMPLETED"
+    return BatchConfig(
+        speed=60,
+        states=quick,
+        rules=(
+            BatchRule(when=BatchWhen(operation="create_job", model="emulated-new"), faults=(f"states={slow}",)),
+            BatchRule(when=BatchWhen(operation="create_job"), faults=("fail_rows=fail-[123]",)),
+        ),
+    )
+
+
+_GOOD = 'It was "built in 1874" [1]. Its lamp burned oil until 1931 [2].'
+
+
+def _cited() -> list[Rule]:
+    bad = "It was built in 1874 [99]. Everybody knows that [1]."
+    return [
+        Rule(when=When(user_regex=r"cite well"), reply=Reply(text=_GOOD)),
+        Rule(when=When(user_regex=r"cite badly"), reply=Reply(text=bad)),
+        Rule(when=When(user_regex=r"cite slowly"), reply=Reply(text=_GOOD), pace=6),
+    ]
+
+
 def scene() -> Scene:
     """Return the rules."""
     return Scene(
         name="acceptance",
+        speech=_speech(),
+        batch=_batches(),
         rules=(
+            *_cited(),
+            Rule(when=When(user_regex=r"^(?:fail|slow) (.*)"), reply=Reply(text="{match:1}")),
             Rule(when=When(user_regex=r"(?s)^echo (.*)"), reply=Reply(text="{match:1}")),
             Rule(when=When(user_regex=r"^short"), reply=Reply(text=STORY), pace=SHORT_PACE),
             Rule(when=When(user_regex=r"^long"), reply=Reply(text=STORY), pace=LONG_PACE),

@@ -16,9 +16,10 @@ from tests.servers import kill
 from tests.waiting import eventually_async
 from workers.adapters.clock import SystemClock
 from workers.adapters.redis.connection import connect
-from workers.adapters.redis.reader import InboxReader
+from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.scripts import run
 from workers.adapters.redis.store import RedisRuns
+from workers.adapters.redis.streams import RedisInbox
 from workers.cli.embedded import EmbeddedValkey
 from workers.ports import Letter
 from workers.settings import Timing
@@ -33,7 +34,7 @@ class Office:
     """A reader, and the means to write to inboxes as anyone might."""
 
     redis: Redis
-    reader: InboxReader
+    reader: RedisInbox
     store: RedisRuns
 
     async def given_runs(self, count: int) -> list[str]:
@@ -59,10 +60,10 @@ async def office(own_valkey: EmbeddedValkey) -> AsyncIterator[Office]:
     """A started reader whose reads do not end by themselves."""
     other, blocking = connect(own_valkey.url), connect(own_valkey.url, timeout_s=2 * FOR_EVER_MS / 1000)
     clock = SystemClock()
-    inbox = InboxReader(blocking, other, clock, block_ms=FOR_EVER_MS)
-    inbox.start()
-    yield Office(other, inbox, RedisRuns(other, clock, Timing(live_ttl_s=TTL_S)))
-    await inbox.close()
+    reader = StreamReader(blocking, other, clock, block_ms=FOR_EVER_MS)
+    reader.start()
+    yield Office(other, RedisInbox(reader, other), RedisRuns(other, clock, Timing(live_ttl_s=TTL_S)))
+    await reader.close()
     await blocking.aclose()
     await other.aclose()
 

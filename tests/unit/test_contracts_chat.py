@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from api_contracts import SCHEMA_VERSION, keys
+from api_contracts.batch import BATCH_EVENTS
 from api_contracts.chat import CHAT_EVENTS, ChatDelta, ChatRequest, ChatResult, Limits, Message, ToolSpec, Usage
+from api_contracts.citations import CITE_EVENTS
 from api_contracts.failure import Failure, RunConflict, RunFailed, RunNotFound
 from api_contracts.runs import RUN_EVENTS, TERMINAL, Event, RunCompleted
-from api_contracts.vocabulary import EVENT_TYPES, typed
+from api_contracts.stt import STT_EVENTS, SttResult
+from api_contracts.vocabulary import EVENT_TYPES, typed, typed_result
 
 QUESTION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 TOOL: dict[str, Any] = {"name": "pay", "task": "svc.pay", "queue": "svc"}
@@ -161,9 +164,16 @@ def test_readers_pass_over_what_a_newer_writer_added() -> None:
 
 @pytest.mark.requirement("RUN-02")
 def test_every_type_of_event_has_one_class_and_an_area() -> None:
-    assert len(EVENT_TYPES) == len(RUN_EVENTS) + len(CHAT_EVENTS)
-    assert {name.partition(".")[0] for name in EVENT_TYPES} == {"run", "chat", "tool"}
+    assert len(EVENT_TYPES) == sum(map(len, (RUN_EVENTS, CHAT_EVENTS, STT_EVENTS, BATCH_EVENTS, CITE_EVENTS)))
+    assert {name.partition(".")[0] for name in EVENT_TYPES} == {"run", "chat", "tool", "stt", "batch", "cite"}
     assert set(TERMINAL) < set(EVENT_TYPES)
+
+
+def test_a_stored_result_is_read_as_what_its_kind_comes_to() -> None:
+    stored = {"run_id": "run-1", "status": "completed"}
+    assert isinstance(typed_result({**stored, "kind": "chat"}), ChatResult)
+    assert isinstance(typed_result({**stored, "kind": "stt"}), SttResult)
+    assert typed_result({**stored, "kind": "of tomorrow", "dreams": 2}).status == "completed"
 
 
 @pytest.mark.requirement("RUN-02")

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -34,15 +35,45 @@ def tables_of(file: Path) -> set[str]:
 
 
 def scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(configuration())
+
+
+def configuration() -> Config:
     config = Config()
     config.set_main_option("script_location", MIGRATIONS)
-    return ScriptDirectory.from_config(config)
+    return config
+
+
+def given_schema(url: str, number: str) -> None:
+    """Make a database as an earlier release left it."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, number)
+    engine.dispose()
 
 
 def test_a_database_is_made_with_its_folder_and_brought_to_the_newest_schema(url: str, file: Path) -> None:
     migrate(url)
     assert revision(url) == SCHEMA
-    assert tables_of(file) == {"fw_runs", "fw_schema_version"}
+    assert tables_of(file) == {*metadata.tables, VERSION_TABLE}
+    assert {"fw_runs", "fw_batches", "fw_batch_rows", "fw_batch_jobs"} == set(metadata.tables)
+
+
+def test_a_database_of_the_first_schema_keeps_its_runs(url: str, file: Path) -> None:
+    given_schema(url, "0001")
+    assert (revision(url), tables_of(file)) == ("0001", {"fw_runs", VERSION_TABLE})
+    owner = sqlite3.connect(file)
+    owner.execute("INSERT INTO fw_runs VALUES ('run-1', 'chat', 'completed', 3, 'acme', '{}', '{\"n\":1}', 1.5, 2.5)")
+    owner.commit()
+    before = owner.execute("SELECT * FROM fw_runs").fetchall()
+    migrate(url)
+    assert revision(url) == SCHEMA
+    assert owner.execute("SELECT * FROM fw_runs").fetchall() == before
+    owner.execute("INSERT INTO fw_batches VALUES ('run-2', 1)")
+    owner.close()
+    assert tables_of(file) == {*metadata.tables, VERSION_TABLE}
 
 
 def test_migrating_again_changes_nothing(url: str, file: Path) -> None:

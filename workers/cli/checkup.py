@@ -11,6 +11,7 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
+from workers.adapters.fireworks.speech import FireworksSpeech
 from workers.adapters.sql.archive import SqlArchive
 from workers.cli.stack import running_database, running_redis
 from workers.errors import Misconfigured
@@ -107,6 +108,15 @@ def _provider(settings: Settings) -> str:
     return f"{asyncio.run(models())} models at {settings.base_url}"
 
 
+def _speech(settings: Settings) -> str:
+    async def connect() -> None:
+        service = FireworksSpeech(settings.audio_streaming_url, lambda _: settings.api_key.get_secret_value())
+        await (await service.connect([], credential=None)).close()
+
+    asyncio.run(connect())
+    return f"a connection opens at {settings.audio_streaming_url}"
+
+
 def _tools(settings: Settings) -> str:
     from workers.adapters.tools import Registry
 
@@ -120,5 +130,5 @@ _CHECKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("sql", _sql),
     ("workers", _workers),
     ("tools", _tools),
-    *((("provider", _provider),) if os.environ.get("FIREWORKS_API_KEY") else ()),
+    *((("provider", _provider), ("speech", _speech)) if os.environ.get("FIREWORKS_API_KEY") else ()),
 )

@@ -13,6 +13,8 @@ cli = typer.Typer(
 )
 runs = typer.Typer(no_args_is_help=True, help="Look at runs.")
 cli.add_typer(runs, name="runs")
+batch = typer.Typer(no_args_is_help=True, help="Batches of prompts.")
+cli.add_typer(batch, name="batch")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
@@ -65,6 +67,81 @@ def chat(
     from workers.cli.talking import talk
 
     raise typer.Exit(talk(text, model=model, system=system, tools=tool or [], as_json=as_json))
+
+
+@cli.command()
+def transcribe(
+    source: Annotated[str, typer.Argument(metavar="FILE.wav|-", help="16 kHz, mono, 16 bit; - is standard input.")],
+    language: Annotated[str, typer.Option(help="Such as en or zh-hant; without it the provider finds out.")] = "",
+    prompt: Annotated[str, typer.Option(help="Words that are likely to be said.")] = "",
+    speed: Annotated[float, typer.Option(min=0.1, max=100, help="How fast to speak; 1 is real time.")] = 1.0,
+    words: Annotated[bool, typer.Option("--words", help="At the end, times and probability of each word.")] = False,
+    interims: Annotated[bool, typer.Option("--interims", help="Print interims also where no terminal is.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Speak a sound file or a pipe through the running service, and print its words as they come."""
+    from workers.cli.transcribing import Asked
+    from workers.cli.transcribing import transcribe as listen
+
+    options = {name: value for name, value in (("language", language), ("prompt", prompt)) if value}
+    raise typer.Exit(listen(Asked(source, options, speed, interims=interims, words=words, as_json=as_json)))
+
+
+@cli.command()
+def cite(
+    question: Annotated[str, typer.Argument(help="What to answer.")],
+    source: Annotated[list[Path], typer.Option(help="A text file to answer from; repeatable.")],
+    model: Annotated[str, typer.Option(envvar="FW_CHAT_MODEL")] = "accounts/fireworks/models/emulated-classic",
+    policy: Annotated[str, typer.Option(help="required: every sentence cites; auto: where the model sees fit.")] = (
+        "required"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question from files; what is cited exists, and quotes are looked up."""
+    from workers.cli.citing import cite as answer
+
+    raise typer.Exit(answer(question, model=model, sources=source, policy=policy, as_json=as_json))
+
+
+@batch.command(name="submit")
+def submit_batch(
+    file: Annotated[str, typer.Argument(help="JSONL of rows; a path that the worker can read, or a URL.")],
+    model: Annotated[str, typer.Option(envvar="FW_CHAT_MODEL")] = "accounts/fireworks/models/emulated-classic",
+    system: Annotated[str, typer.Option(help="System prompt of rows that have none.")] = "",
+    run_id: Annotated[str, typer.Option(help="The same id is the same run, however often it is submitted.")] = "",
+) -> None:
+    """Submit a file of rows; print the run's id."""
+    from workers.cli.batching import submit
+
+    raise typer.Exit(submit(file, model=model, run_id=run_id or None, system_prompt=system or None))
+
+
+@batch.command(name="status")
+def batch_status(run_id: str, as_json: AsJson = False) -> None:
+    """Show where a batch stands."""
+    from workers.cli.batching import status
+
+    raise typer.Exit(status(run_id, as_json=as_json))
+
+
+@batch.command(name="watch")
+def watch_batch(run_id: str) -> None:
+    """Follow a batch with a progress bar until it ends."""
+    from workers.cli.batching import watch
+
+    raise typer.Exit(watch(run_id))
+
+
+@batch.command(name="rows")
+def batch_rows(
+    run_id: str,
+    state: Annotated[list[str] | None, typer.Option(help="Only succeeded, failed, quarantined or pending.")] = None,
+    after: Annotated[int, typer.Option(help="Row number to begin after.")] = 0,
+) -> None:
+    """Print rows as JSON lines, in the order of the input."""
+    from workers.cli.batching import row_states, rows
+
+    raise typer.Exit(rows(run_id, states=row_states(state or []), after=after))
 
 
 @cli.command()

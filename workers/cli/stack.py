@@ -48,7 +48,11 @@ def stack(folder: Path, *, emulate: bool, given: Mapping[str, str] = os.environ)
             "FW_EMULATOR_PORT": str(port),
             "FIREWORKS_API_KEY": EMULATOR_KEY,
             "FIREWORKS_BASE_URL": f"http://127.0.0.1:{port}/inference/v1",
+            "FIREWORKS_AUDIO_STREAMING_URL": f"ws://127.0.0.1:{port}/v1",
+            "FIREWORKS_API_URL": f"http://127.0.0.1:{port}",
+            "FIREWORKS_ACCOUNT_ID": "emulated",
         }
+        env.setdefault("FW_POLL_S", "1")  # a minute of its jobs takes a second
         own.append("emulator")
     try:
         yield Stack(env, tuple(own))

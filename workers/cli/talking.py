@@ -33,7 +33,7 @@ def talk(text: str, *, model: str, system: str, tools: list[str], as_json: bool)
             service.cancel(run_id, "Ctrl-C")
             voice.aside(f"cancelled; the journal: fireworks-workers runs events {run_id}")
             return 130
-        result = service.result(run_id)
+        result = service.chat.result(run_id)
     if not as_json:
         voice.close(result)
     return 0 if result.status == "completed" else 1

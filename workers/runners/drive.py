@@ -6,19 +6,41 @@ time) is posted there. What was decided together is appended together.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
 
 from api_contracts.client.scripts import RESULT_BLOB, SPILL_BYTES
-from api_contracts.runs import EventData, Result, RunCancelled, RunCompleted, RunFailedEvent, RunQueued, Status
-from workers.core.runs.frame import Action, Begin, Draining, Effect, Emit, Finish, Machine, Release, SignalArrived, Woke
+from api_contracts.runs import (
+    EventData,
+    Result,
+    RunCancelled,
+    RunCompleted,
+    RunFailedEvent,
+    RunParked,
+    RunQueued,
+    Status,
+)
+from workers.core.runs.frame import (
+    Action,
+    Begin,
+    Draining,
+    Effect,
+    Emit,
+    Finish,
+    Machine,
+    Park,
+    Release,
+    SignalArrived,
+    Woke,
+    later_id,
+)
 from workers.errors import internal
 from workers.ports import Archive, Bell, Clock, Inbox, LeaseLost, Letter, RunRecord, RunStore, StoreUnavailable
 from workers.runners.alarm import Alarm
-from workers.runners.outcome import Dropped, Ended, Outcome
+from workers.runners.outcome import Dropped, Ended, Outcome, Parked
 
 T = TypeVar("T")
 
@@ -75,6 +97,7 @@ class Driver:
         self._epoch = 0
         self._seq = 0
         self._queued_at = 0.0
+        self._seen = "0"
         self._outcome: Outcome | None = None
 
     def post(self, fact: object) -> None:
@@ -90,12 +113,16 @@ class Driver:
         """Ask the run to hand over, at the latest at `force_at`."""
         self.post(Draining(force_at))
 
-    async def run(self, owner: str, epoch: int, seq: int, queued_at: float) -> Outcome:
-        """Drive to the end of the run, or of our part in it. Raises `LeaseLost` when the run is another's."""
+    async def run(self, owner: str, epoch: int, seq: int, queued_at: float, letters: Sequence[Letter] = ()) -> Outcome:
+        """Drive to the end of the run, or of our part in it. Raises `LeaseLost` when the run is another's.
+
+        `letters` are those that a parked run was sent since: decided with `Begin`, or it would park again before them.
+        """
         self._epoch, self._seq, self._queued_at = epoch, seq, queued_at
-        unwatch = self._services.inbox.watch(self.run_id, self._machine.cursor, self._letter)
+        after = letters[-1].id if letters else self._machine.cursor
+        unwatch = self._services.inbox.watch(self.run_id, after, self._letter)
         try:
-            return await self._drive(owner)
+            return await self._drive(owner, letters)
         except (LeaseLost, StoreUnavailable):
             raise
         except Exception as exc:  # noqa: BLE001 - a defect of ours ends this run, and no other
@@ -106,9 +133,10 @@ class Driver:
             self._alarm.set(None)
             await self._performer.close()
 
-    async def _drive(self, owner: str) -> Outcome:
+    async def _drive(self, owner: str, letters: Sequence[Letter]) -> Outcome:
         early, self._facts = self._facts, []  # a process that drains says so first: nothing is begun to be stopped
-        await self._perform(self._decide([*early, Begin(owner)]))
+        signals = [SignalArrived(letter.id, letter.type, letter.data) for letter in letters]
+        await self._perform(self._decide([*early, Begin(owner), *signals]))
         while self._outcome is None:
             await self._perform(self._decide(await self._next()))
         return self._outcome
@@ -116,9 +144,10 @@ class Driver:
     async def _give_up(self, exc: Exception) -> Outcome:
         """Fail the run: taken up again it would meet the same defect for ever."""
         failure = internal(exc)
-        result = Result(run_id=self.run_id, status="failed", failure=failure).model_dump(mode="json", exclude_none=True)
-        await self._end(Finish("failed", result, failure))
-        return Ended("failed", result, failure)
+        result = Result(run_id=self.run_id, kind=self._queued.kind, status="failed", failure=failure)
+        stored = result.model_dump(mode="json", exclude_none=True)
+        await self._end(Finish("failed", stored, failure))
+        return Ended("failed", stored, failure)
 
     def _letter(self, letter: Letter) -> None:
         self.post(SignalArrived(letter.id, letter.type, letter.data))
@@ -136,15 +165,22 @@ class Driver:
         for fact in facts:
             if isinstance(fact, Exception):
                 raise fact
+            if isinstance(fact, SignalArrived):
+                self._seen = later_id(self._seen, fact.id)
             actions += self._machine.receive(fact, now)
         return actions
 
     async def _perform(self, actions: list[Action]) -> None:
         events: list[EventData] = []
+        park: Park | None = None
         for action in actions:
             match action:
                 case Emit(event):
                     events.append(event)
+                    continue
+                case Park():
+                    park = action
+                    continue
                 case Effect():
                     await self._commit(events)
                     self._performer.perform(action, self.post)
@@ -154,7 +190,10 @@ class Driver:
                 case Release():
                     await self._commit(events)
                     await self._release()
+            park = None
         await self._commit(events)
+        if park is not None:
+            await self._park(park)
 
     async def _commit(self, events: list[EventData]) -> None:
         if events:
@@ -186,6 +225,12 @@ class Driver:
         except StoreUnavailable as exc:  # a released run is due within a lease: a sweeper rings
             _log.warning("run.not_rung", run_id=self.run_id, error=str(exc))
         self._outcome = Dropped("handed over")
+
+    async def _park(self, park: Park) -> None:
+        await self._performer.close()
+        await self._append([RunParked(why=park.why, until=park.until)])
+        seen = later_id(self._seen, self._machine.cursor)
+        self._outcome = Parked(self.run_id, self._epoch, park.why, park.until, seen)
 
     async def _until_done(self, act: Callable[[], Awaitable[T]]) -> T:
         """Act, again and again while a store is away, until the run is known to be another's."""

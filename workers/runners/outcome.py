@@ -31,4 +31,16 @@ class Unreachable:
     reason: str
 
 
-Outcome = Ended | Dropped | Unreachable
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The run waits without a worker, for the time `until` or a letter after `seen`. Celery is told first, then the
+    lease is let go of (`Reception.park`): the next life could otherwise end before this one is known to wait."""
+
+    run_id: str
+    epoch: int
+    why: str
+    until: float | None
+    seen: str
+
+
+Outcome = Ended | Dropped | Unreachable | Parked

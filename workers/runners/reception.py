@@ -14,16 +14,16 @@ from pydantic import ValidationError
 from api_contracts.client.scripts import canonical, digest_of, spill
 from api_contracts.failure import Failure
 from api_contracts.names import Kind
-from api_contracts.runs import Event, Result, RunQueued, RunStarted
+from api_contracts.runs import Event, Result, RunParked, RunQueued, RunStarted
 from api_contracts.runs import Request as Frame
 from api_contracts.vocabulary import typed
 from workers.core.runs.frame import Effect, Finish, Machine
 from workers.core.runs.refusal import Foregone, Refusal
 from workers.errors import internal
-from workers.ports import Finished, Granted, Held, LeaseLost, StoreUnavailable
+from workers.ports import Asleep, Finished, Granted, Held, LeaseLost, Letter, StoreUnavailable
 from workers.runners.drive import Driver, DriverServices, Performer
 from workers.runners.leases import LeaseKeeper
-from workers.runners.outcome import Dropped, Ended, Outcome, Unreachable
+from workers.runners.outcome import Dropped, Ended, Outcome, Parked, Unreachable
 
 _log = structlog.get_logger(__name__)
 
@@ -91,10 +91,24 @@ class Reception:
                 return await self._serve_leased(message, epoch, seq)
             case Held(owner):
                 return Dropped(f"held by {owner}")
+            case Asleep():
+                return Dropped("parked")
             case Finished(announced=True):
                 return Dropped("finished and announced")
             case _:
-                return await self._stored_outcome(message.run_id)
+                return await self._stored_outcome(message)
+
+    async def park(self, parked: Parked) -> bool:
+        """Let go of a run that waits, once Celery knows that it does; return False when a letter is there already.
+
+        Should this fail, the lease runs out: the run is rung for, finds that it is too early, and parks again.
+        """
+        try:
+            said = await self._services.store.park(parked.run_id, parked.epoch, parked.seen, parked.until)
+        except (LeaseLost, StoreUnavailable) as exc:
+            _log.warning("run.not_parked", run_id=parked.run_id, error=str(exc))
+            return True
+        return said == "parked"
 
     async def _record(self, message: Message) -> str | None:
         """Give a foreign message its record; return its digest, or None when it is in conflict with the record."""
@@ -114,12 +128,12 @@ class Reception:
         """Drive. The message is acknowledged by now: should this fail, the lease runs out and a sweeper rings."""
         driver = None
         try:
-            driver, queued_at = await self._driver(message, epoch)
+            driver, queued_at, letters = await self._driver(message, epoch)
             self._drivers[message.run_id] = driver
             self._keeper.hold(message.run_id, epoch, driver.lost)
             if self._force_at is not None:
                 driver.drain(self._force_at)
-            return await driver.run(self._owner, epoch, seq, queued_at)
+            return await driver.run(self._owner, epoch, seq, queued_at, letters)
         except LeaseLost:
             _log.warning("run.lost", run_id=message.run_id, epoch=epoch)
             return Dropped("the lease was lost")
@@ -130,7 +144,7 @@ class Reception:
             if self._drivers.get(message.run_id) is driver:
                 self._drivers.pop(message.run_id, None)
 
-    async def _driver(self, message: Message, epoch: int) -> tuple[Driver, float]:
+    async def _driver(self, message: Message, epoch: int) -> tuple[Driver, float, list[Letter]]:
         run_id = message.run_id
         events = await self._services.store.read(run_id)
         queued_at = events[0].at / 1000 if events else self._services.clock.now()
@@ -141,17 +155,19 @@ class Reception:
             machine, performer = known or self._prepared(run_id, queued, request, events)
         except Exception as exc:  # noqa: BLE001 - a defect of ours ends this run, which would meet it for ever
             _log.exception("run.defect", run_id=run_id)
-            machine, performer = refusal(run_id, internal(exc))
+            machine, performer = refusal(run_id, queued.kind, internal(exc))
             if any(event.type == RunStarted.TYPE for event in events):
                 machine.fold(RunStarted(owner=""), queued_at)
         signature = message.signature(queued.digest)
-        return Driver(run_id, queued, signature, machine, performer, self._services), queued_at
+        was_parked = bool(events) and events[-1].type == RunParked.TYPE
+        letters = await self._services.inbox.backlog(run_id, machine.cursor) if was_parked else []
+        return Driver(run_id, queued, signature, machine, performer, self._services), queued_at, letters
 
     def _prepared(
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any] | None, events: list[Event]
     ) -> tuple[Machine, Performer]:
         if request is None:
-            return _folded(refusal(run_id, JOURNAL_LOST), events)
+            return _folded(refusal(run_id, queued.kind, JOURNAL_LOST), events)
         return _folded(self._kinds.prepare(run_id, queued, request, events[0].at / 1000), events)
 
     async def _known_end(self, run_id: str) -> tuple[Machine, Performer] | None:
@@ -173,8 +189,9 @@ class Reception:
         found: dict[str, Any] | None = json.loads(text) if text is not None else None
         return found
 
-    async def _stored_outcome(self, run_id: str) -> Outcome:
+    async def _stored_outcome(self, message: Message) -> Outcome:
         """Return what a finished run came to, for the callbacks that are still owed."""
+        run_id = message.run_id
         try:
             if record := await self._services.archive.load(run_id):
                 return ended(record.result)
@@ -183,7 +200,7 @@ class Reception:
                     return ended(result)
         except StoreUnavailable as exc:
             return Unreachable(str(exc))
-        lost = Result(run_id=run_id, status="failed", failure=JOURNAL_LOST)
+        lost = Result(run_id=run_id, kind=message.kind, status="failed", failure=JOURNAL_LOST)
         return ended(lost.model_dump(mode="json", exclude_none=True))
 
     async def _result(self, run_id: str, event: Event) -> Mapping[str, Any] | None:
@@ -201,9 +218,9 @@ def ended(result: Mapping[str, Any]) -> Ended:
     return Ended(frame.status, result, frame.failure)
 
 
-def refusal(run_id: str, failure: Failure) -> tuple[Machine, Performer]:
+def refusal(run_id: str, kind: Kind, failure: Failure) -> tuple[Machine, Performer]:
     """Return what drives a run that cannot be run to its failure."""
-    return Refusal(run_id, failure), _Idle()
+    return Refusal(run_id, kind, failure), _Idle()
 
 
 class _Idle:

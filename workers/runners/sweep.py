@@ -42,6 +42,11 @@ class Sweeper:
         rung = [await self._ring(run) for run in claimed]
         return sum(rung)
 
+    async def wake(self, run_id: str) -> bool:
+        """Ring for one run that is due; return False when it is not, or another rings for it."""
+        claimed = await self._store.claim(run_id)
+        return claimed is not None and await self._ring(claimed)
+
     async def _ring(self, run: Claimed) -> bool:
         events = await self._store.read(run.run_id) if run.signature is None else []
         try:

@@ -1,4 +1,5 @@
-"""`fireworks.tools.deliver`, `fireworks.runs.signal`, `fireworks.runs.sweep`."""
+"""`fireworks.tools.deliver`, `fireworks.runs.signal`, `fireworks.runs.wake`, `fireworks.runs.sweep`,
+`fireworks.batch.poll`."""
 
 from typing import Any, Final
 
@@ -6,11 +7,11 @@ import structlog
 
 from api_contracts.client.envelope import opened
 from api_contracts.keys import check_run_id
-from api_contracts.names import DELIVER, SIGNAL, SWEEP
+from api_contracts.names import BATCH_POLL, DELIVER, SIGNAL, SWEEP, WAKE
 from workers.app import app
 from workers.pool import LoopTask, current_job
 from workers.ports import StoreUnavailable
-from workers.runtime import held
+from workers.runtime import held, wake
 
 _log = structlog.get_logger(__name__)
 
@@ -32,10 +33,22 @@ async def signal(run_id: str, signal: dict[str, Any]) -> str:
     return await _post(check_run_id(run_id), kind, data, signal_id)
 
 
+@app.task(name=WAKE, base=LoopTask, ignore_result=True)  # type: ignore[untyped-decorator]
+async def wake_run(run_id: str) -> bool:
+    """Ring for a parked run that was sent a signal; return False when it is not due, or was rung for already."""
+    return await wake(held.services, check_run_id(run_id))
+
+
 @app.task(name=SWEEP, base=LoopTask, ignore_result=True)  # type: ignore[untyped-decorator]
 async def sweep() -> int:
     """Ring for due runs, as every worker does by itself; for beat, as a backstop."""
     return await held.services.sweeper.sweep()
+
+
+@app.task(name=BATCH_POLL, base=LoopTask, ignore_result=True)  # type: ignore[untyped-decorator]
+async def poll() -> int:
+    """Look at the provider's jobs that are due, each claimed by one poller; for beat."""
+    return await held.services.poller.poll()
 
 
 async def _post(run_id: str, kind: str, data: dict[str, Any], signal_id: str) -> str:
@@ -53,4 +66,7 @@ async def _post(run_id: str, kind: str, data: dict[str, Any], signal_id: str) ->
             await services.clock.sleep_until(services.clock.now() + _PAUSE_S)
     if job is not None:
         await job.accept_async()
+    if reply == "woken":
+        await wake(services, run_id)
+        return "sent"
     return reply

@@ -15,8 +15,9 @@ from workers.adapters.clock import SystemClock
 from workers.adapters.memory.clock import ManualClock
 from workers.adapters.memory.runs import MemoryRuns
 from workers.adapters.redis.connection import connect
-from workers.adapters.redis.reader import InboxReader
+from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.store import RedisRuns
+from workers.adapters.redis.streams import RedisAudio, RedisInbox
 from workers.ports import Claimed, Granted, Inbox, RunStore
 from workers.settings import Timing
 
@@ -115,9 +116,11 @@ class RedisWorld:
         self._run_ids: list[str] = []
         self.redis: Any = self.new_client()  # a plain client, as anyone might use it
         self.store = self.store_with(TIMING)
-        self.inbox = InboxReader(self.new_client(), self.redis, SystemClock(), block_ms=BLOCK_MS)
-        self.inbox.start()
-        self._closing.append(self.inbox.close)
+        reader = StreamReader(self.new_client(), self.redis, SystemClock(), block_ms=BLOCK_MS)
+        reader.start()
+        self._closing.append(reader.close)
+        self.inbox = RedisInbox(reader, self.redis)
+        self.audio = RedisAudio(reader, self.redis)
 
     def new_client(self) -> Redis:
         """Return another connection to the same server; the world closes it."""

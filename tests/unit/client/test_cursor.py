@@ -14,7 +14,7 @@ from api_contracts.runs import Event
 
 pytestmark = pytest.mark.requirement("RUN-02", "RUN-14")
 
-RESULT = {"run_id": "run-1", "status": "completed"}
+RESULT = {"run_id": "run-1", "kind": "chat", "status": "completed"}
 
 
 def entry(seq: int, kind: str = "chat.delta", data: str = "{}") -> tuple[bytes, dict[bytes, bytes]]:

@@ -10,7 +10,7 @@ from api_contracts import keys, names
 from api_contracts.chat import ChatRequest
 from api_contracts.client.scripts import SPILL_BYTES, SUBMIT, canonical, digest_of, signal_call
 from api_contracts.client.settings import ClientSettings
-from api_contracts.client.submission import Submission, chat_request, submission
+from api_contracts.client.submission import Submission, checked, submission
 from api_contracts.runs import RunQueued
 
 QUESTION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -18,7 +18,7 @@ SETTINGS = ClientSettings(redis_url="redis://nowhere", lost_message_s=7, live_tt
 
 
 def submitted(run_id: str | None = None, settings: ClientSettings = SETTINGS, **fields: Any) -> Submission:
-    return submission("chat", chat_request(QUESTION, fields), run_id, settings)
+    return submission("chat", checked(ChatRequest, QUESTION, fields), run_id, settings)
 
 
 def queued(made: Submission) -> RunQueued:
@@ -104,18 +104,18 @@ def test_a_bad_request_fails_in_the_caller() -> None:
 
 def test_a_request_is_given_as_an_object_a_mapping_or_fields() -> None:
     made = ChatRequest.model_validate(QUESTION)
-    assert chat_request(made, {}) is made
-    assert chat_request(QUESTION, {}) == chat_request(None, QUESTION) == made
-    changed = chat_request(made, {"temperature": 1})
+    assert checked(ChatRequest, made, {}) is made
+    assert checked(ChatRequest, QUESTION, {}) == checked(ChatRequest, None, QUESTION) == made
+    changed = checked(ChatRequest, made, {"temperature": 1})
     assert (changed.temperature, changed.model_fields_set) == (1, {"model", "messages", "temperature"})
     with pytest.raises(ValidationError):
-        chat_request(None, {})
+        checked(ChatRequest, None, {})
     with pytest.raises(ValidationError):
-        chat_request(made, {"temperature": 3})
+        checked(ChatRequest, made, {"temperature": 3})
 
 
 @pytest.mark.requirement("RUN-06")
 def test_a_signal_is_one_script_over_the_lease_and_the_inbox() -> None:
     call = signal_call("run-1", "cancel", {"reason": "ü"}, "s1", ttl_s=2.5)
-    assert call.keys == (keys.lease("run-1"), keys.inbox("run-1"))
-    assert call.args == ("cancel", '{"reason":"ü"}', "s1", 2500)
+    assert call.keys == (keys.lease("run-1"), keys.inbox("run-1"), keys.due("1"))
+    assert call.args == ("cancel", '{"reason":"ü"}', "s1", 2500, "run-1")

@@ -27,7 +27,7 @@ class RefusingKinds:
     """`Kinds` to whom no request is right."""
 
     def prepare(self, run_id: str, queued: RunQueued, request: Any, at: float) -> tuple[Machine, Performer]:
-        return refusal(run_id, REFUSED)
+        return refusal(run_id, queued.kind, REFUSED)
 
 
 def failed(outcome: object, code: str) -> bool:

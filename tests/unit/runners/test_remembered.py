@@ -11,7 +11,8 @@ from workers.runners.outcome import Ended
 
 
 def record_of(run_id: str) -> RunRecord:
-    result = {"run_id": run_id, "status": "completed", "message": {"role": "assistant", "content": "long ago"}}
+    said = {"role": "assistant", "content": "long ago"}
+    result = {"run_id": run_id, "kind": "chat", "status": "completed", "message": said}
     return RunRecord(run_id, "chat", "completed", 3, "default", {}, result, 1.0, 2.0)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from api_contracts.client.scripts import REQUEST_BLOB
 from api_contracts.keys import check_run_id
 from api_contracts.runs import Event, EventData, RunQueued, Status
-from workers.ports import Claimed, Clock, Finished, Granted, Held, LeaseLost, Letter, Missing
+from workers.ports import Asleep, Claimed, Clock, Finished, Granted, Held, LeaseLost, Letter, Missing
 from workers.settings import Timing
 
 
@@ -25,6 +25,7 @@ class _Run:
     announced: bool = False
     signature: str | None = None
     looks: int = 0
+    parked: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +71,7 @@ class MemoryRuns:
         self._due[run_id] = self._clock.now() + self._timing.lost_message_s
         return "created"
 
-    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Finished | Missing:
+    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Asleep | Finished | Missing:
         """See the port."""
         run = self._runs.get(run_id)
         if run is None:
@@ -80,6 +81,8 @@ class MemoryRuns:
             return Finished(run.status, run.announced)
         if run.until > self._clock.now():
             return Held(run.owner)
+        if run.parked:
+            return Asleep()
         run.epoch, run.owner, run.looks = run.epoch + 1, owner, 0
         run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
         return Granted(run.epoch, len(run.events))
@@ -121,6 +124,20 @@ class MemoryRuns:
             run.until, run.owner = 0.0, ""
             self._due[run_id] = self._clock.now() + self._timing.lease_s
 
+    async def park(self, run_id: str, epoch: int, seen: str, until: float | None) -> Literal["parked", "letters"]:
+        """See the port."""
+        run = self._runs.get(run_id)
+        if run is None or run.epoch != epoch or not run.owner or run.status:
+            raise LeaseLost(run_id)
+        run.until, run.owner = 0.0, ""
+        letters = self._boxes[run_id].letters
+        if letters and letters[-1].id != seen:
+            self._due[run_id] = self._clock.now()
+            return "letters"
+        run.parked = True
+        self._due[run_id] = self._clock.now() + self._timing.live_ttl_s if until is None else until
+        return "parked"
+
     async def announced(self, run_id: str) -> None:
         """See the port."""
         run = self._runs.get(run_id)
@@ -143,7 +160,7 @@ class MemoryRuns:
 
     async def signal(
         self, run_id: str, kind: str, data: Mapping[str, Any], signal_id: str
-    ) -> Literal["sent", "finished", "missing"]:
+    ) -> Literal["sent", "woken", "finished", "missing"]:
         """See the port."""
         run = self._runs.get(run_id)
         if run is None:
@@ -157,22 +174,28 @@ class MemoryRuns:
         box.letters.append(Letter(f"{len(box.letters) + 1}-0", kind, json.loads(json.dumps(data))))
         for watch in box.watches:
             asyncio.get_running_loop().call_soon(box.hand_over, watch)
+        if run.parked:
+            self._due[run_id] = self._clock.now()
+            return "woken"
         return "sent"
 
     async def claim_due(self, limit: int) -> list[Claimed]:
         """See the port."""
-        now = self._clock.now()
-        claimed = []
-        for run_id in [r for r, at in self._due.items() if at <= now][:limit]:
-            run = self._runs[run_id]
-            if run.until > now:
-                self._due[run_id] = run.until
-                continue
-            delay = min(self._timing.lost_message_s * 2 ** min(run.looks, 20), self._timing.longest_look_s)
-            run.looks += 1
-            self._due[run_id] = now + delay
-            claimed.append(Claimed(run_id, run.signature))
-        return claimed
+        due = [run_id for run_id, at in self._due.items() if at <= self._clock.now()][:limit]
+        return [claimed for run_id in due if (claimed := await self.claim(run_id))]
+
+    async def claim(self, run_id: str) -> Claimed | None:
+        """See the port."""
+        now, run = self._clock.now(), self._runs.get(run_id)
+        if run is None or self._due.get(run_id, now + 1) > now:
+            return None
+        if run.until > now:
+            self._due[run_id] = run.until
+            return None
+        delay = min(self._timing.lost_message_s * 2 ** min(run.looks, 20), self._timing.longest_look_s)
+        run.looks, run.parked = run.looks + 1, False
+        self._due[run_id] = now + delay
+        return Claimed(run_id, run.signature)
 
     def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
         """See the port `Inbox`."""
@@ -186,6 +209,10 @@ class MemoryRuns:
                 box.watches.remove(watch)
 
         return stop
+
+    async def backlog(self, run_id: str, after: str) -> list[Letter]:
+        """See the port `Inbox`."""
+        return self._boxes[run_id].letters[int(after.split("-")[0]) :]
 
     def _event(self, seq: int, epoch: int, data: EventData) -> Event:
         plain = data.model_dump(mode="json", exclude_none=True)

@@ -1,13 +1,14 @@
 -- Take the lease under the next epoch if no live owner has it. The hash has no expiry of its own beyond the run's
 -- retention, so the epoch outlives its owner.
 -- KEYS lease, due, then every other key of the run   ARGV run id, owner, lease (ms), caller's signature or '', ttl (ms)
-local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature')
+local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature', 'parked')
 if not lease[4] then return {'missing'} end
 if ARGV[4] ~= '' and not lease[7] then redis.call('HSET', KEYS[1], 'signature', ARGV[4]) end
 if lease[5] then return {'finished', lease[5], lease[6] or ''} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(lease[3]) > now then return {'held', lease[2]} end
+if lease[8] then return {'parked'} end
 local epoch = lease[1] + 1
 local till = now + ARGV[3]
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[2], 'until', string.format('%.0f', till), 'looks', 0)

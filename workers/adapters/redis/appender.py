@@ -75,7 +75,7 @@ class Appender:
         return await item.done
 
     async def _loop(self) -> None:
-        while True:
+        while not self._closed:  # a cancel may be lost, see StreamReader.close
             await self._something.wait()
             batch, self._pending = self._pending[:_MOST_PER_PIPELINE], self._pending[_MOST_PER_PIPELINE:]
             if not self._pending:

@@ -1,5 +1,5 @@
 -- Let one sweeper send a due run again. The next look moves away by a doubling delay, so that a long queue is not
--- filled with repeats of what already waits in it.
+-- filled with repeats of what already waits in it. A run that was parked is one that waits for a worker from here on.
 -- KEYS lease, due   ARGV run id, first delay (ms), longest delay (ms)
 local score = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not score then return {'gone'} end
@@ -15,6 +15,7 @@ if tonumber(lease[2]) > now then
   redis.call('ZADD', KEYS[2], lease[2], ARGV[1])
   return {'held'}
 end
+redis.call('HDEL', KEYS[1], 'parked')
 local looks = tonumber(lease[3] or '0')
 redis.call('HSET', KEYS[1], 'looks', looks + 1)
 redis.call('ZADD', KEYS[2], now + math.min(ARGV[2] * 2 ^ math.min(looks, 20), tonumber(ARGV[3])), ARGV[1])

@@ -1,10 +1,9 @@
-"""One reader per process: all inboxes in one blocking XREAD.
+"""One reader per process: all streams of all its runs in one blocking XREAD.
 
-A new run joins by unblocking the read; should that fail, it joins when the block ends.
+A new stream joins by unblocking the read; should that fail, it joins when the block ends.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,30 +12,37 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from api_contracts import keys
 from workers.adapters.redis.connection import TRANSIENT
-from workers.ports import Clock, Letter
+from workers.ports import Clock
 
 _log = structlog.get_logger(__name__)
 
 BLOCK_MS = 1000
-"""Longest time that a new run waits to be read when the unblocking is lost."""
-_PAGE = 100
+"""Longest time that a new stream waits to be read when the unblocking is lost."""
+_PAGE = 32
+"""Entries of one stream in one read: a reply is parsed as a whole before anything of it is handed over, and hundreds of
+sessions may have a backlog."""
 _PAUSE_S = 0.5
 _NUDGE_S = 0.005
+_BREATH_PER_STREAM_S, _SHORTEST_BREATH_S, _LONGEST_BREATH_S = 25e-6, 0.001, 0.01
+"""Asking for a stream costs about as much as an entry of it. With hundreds of live streams there is always something
+to read, so the reader lets a little come together between two reads: with few streams nothing, at most 10 ms."""
 
-_Entry = tuple[bytes, dict[bytes, bytes]]
-_Page = tuple[bytes, list[_Entry]]
+Fields = dict[bytes, bytes]
+Take = Callable[[str, Fields], None]
+"""What takes an entry: its id and its fields."""
+
+_Page = tuple[bytes, list[tuple[bytes, Fields]]]
 
 
 @dataclass(slots=True)
 class _Watch:
     after: str
-    deliver: Callable[[Letter], None]
+    take: Take
 
 
-class InboxReader:
-    """Reads the inboxes of all runs of a process.
+class StreamReader:
+    """Reads inboxes and audio of all runs of a process.
 
     `redis` must be a client of its own with one connection, whose read timeout is longer than `block_ms`; `other` is
     any other client of the same server, used to unblock it.
@@ -52,25 +58,29 @@ class InboxReader:
         self._added = 0
         self._read_since = 0
         self._client_id: int | None = None
+        self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._nudge: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to read."""
-        self._task = asyncio.create_task(self._loop(), name="inbox-reader")
+        self._task = asyncio.create_task(self._loop(), name="stream-reader")
 
     async def close(self) -> None:
         """Stop reading."""
+        self._closed = True  # up to Python 3.11 a cancel that meets the end of a command is lost in redis-py
         tasks = [task for task in (self._nudge, self._task) if task]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
-        """See the port. A process holds a run once, so a key has one watch."""
-        key = keys.inbox(run_id)
-        watch = _Watch(after, deliver)
+    def watch(self, key: str, after: str, take: Take) -> Callable[[], None]:
+        """Hand over each entry of the stream after id `after`, on the loop; return the way to stop.
+
+        A process holds a run once, so a stream has one watch: a second one takes the first one's place.
+        """
+        watch = _Watch(after, take)
         self._watches[key] = watch
         self._added += 1
         self._changed.set()
@@ -89,37 +99,44 @@ class InboxReader:
             try:
                 await self._other.client_unblock(self._client_id)
             except (RedisError, OSError) as exc:
-                _log.debug("inbox.not_unblocked", error=type(exc).__name__)
+                _log.debug("reader.not_unblocked", error=type(exc).__name__)
                 return
             await self._clock.sleep_until(self._clock.now() + _NUDGE_S)
 
     async def _loop(self) -> None:
-        while True:
+        while not self._closed:
             try:
-                await self._read_once()
+                if await self._read_once():
+                    await self._breathe()
             except TRANSIENT as exc:
                 await self._pause(exc)
             except RedisError as exc:
                 await self._pause(exc)
                 await self._leave_out_what_is_no_stream()
 
+    async def _breathe(self) -> None:
+        breath = min(_BREATH_PER_STREAM_S * len(self._watches), _LONGEST_BREATH_S)
+        if breath >= _SHORTEST_BREATH_S:
+            await self._clock.sleep_until(self._clock.now() + breath)
+
     async def _pause(self, exc: Exception) -> None:
-        _log.warning("inbox.waiting", error=type(exc).__name__)
+        _log.warning("reader.waiting", error=type(exc).__name__)
         self._client_id = None
         await self._clock.sleep_until(self._clock.now() + _PAUSE_S)
 
     async def _leave_out_what_is_no_stream(self) -> None:
-        """One key of a wrong type has the whole read refused: its run goes without letters, the others do not."""
+        """One key of a wrong type has the whole read refused: its run goes without it, the others do not."""
         for key in list(self._watches):
             try:
                 kind = await self._other.type(key)
             except (RedisError, OSError):
                 return
             if kind not in (b"stream", b"none"):
-                _log.error("inbox.no_stream", key=key)
+                _log.error("reader.no_stream", key=key)
                 self._watches.pop(key, None)
 
-    async def _read_once(self) -> None:
+    async def _read_once(self) -> bool:
+        """Return whether anything was read."""
         while not self._watches:
             self._changed.clear()
             await self._changed.wait()
@@ -131,26 +148,14 @@ class InboxReader:
         reply = await self._redis.xread(cast("Any", where), count=_PAGE, block=self._block_ms)
         for key, entries in cast("list[_Page]", reply or []):
             self._hand_over(key.decode(), asked[key.decode()], entries)
+        return bool(reply)
 
-    def _hand_over(self, key: str, watch: _Watch, entries: list[_Entry]) -> None:
+    def _hand_over(self, key: str, watch: _Watch, entries: list[tuple[bytes, Fields]]) -> None:
         for entry_id, fields in entries:
-            if self._watches.get(key) is not watch:  # stopped or replaced, maybe by the letter before
+            if self._watches.get(key) is not watch:  # stopped or replaced, maybe by the entry before
                 return
             watch.after = entry_id.decode()
-            if letter := letter_of(watch.after, fields):
-                try:
-                    watch.deliver(letter)
-                except Exception as exc:  # noqa: BLE001 - one run's fault must not deafen the others
-                    _log.error("inbox.not_taken", key=key, error=type(exc).__name__)
-
-
-def letter_of(entry_id: str, fields: dict[bytes, bytes]) -> Letter | None:
-    """Read an inbox entry; anyone may write there, so what makes no sense is logged and passed over."""
-    try:
-        data = json.loads(fields.get(b"data") or b"{}")
-        if not isinstance(data, dict):
-            raise TypeError("data is not an object")
-        return Letter(entry_id, fields[b"type"].decode(), data)
-    except (KeyError, TypeError, ValueError, RecursionError) as exc:
-        _log.warning("inbox.undecodable", entry=entry_id, error=type(exc).__name__)
-        return None
+            try:
+                watch.take(watch.after, fields)
+            except Exception as exc:  # noqa: BLE001 - one run's fault must not deafen the others
+                _log.error("reader.not_taken", key=key, error=type(exc).__name__)

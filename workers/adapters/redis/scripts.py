@@ -14,12 +14,13 @@ ACQUIRE = load(_PACKAGE, "acquire")
 APPEND = load(_PACKAGE, "append")
 RENEW = load(_PACKAGE, "renew")
 RELEASE = load(_PACKAGE, "release")
+PARK = load(_PACKAGE, "park")
 ANNOUNCE = load(_PACKAGE, "announce")
 CLAIM = load(_PACKAGE, "claim")
 
 _SHA = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    for script in (ACQUIRE, APPEND, RENEW, RELEASE, ANNOUNCE, CLAIM, SUBMIT, SIGNAL)
+    for script in (ACQUIRE, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, SUBMIT, SIGNAL)
 }
 
 

@@ -10,11 +10,14 @@ from api_contracts.client.scripts import BLOBS, ScriptCall, signal_call, submit_
 from api_contracts.runs import TERMINAL, Event, EventData, RunQueued, Status
 from workers.adapters.redis.appender import Appender
 from workers.adapters.redis.connection import mapped
-from workers.adapters.redis.scripts import ACQUIRE, ANNOUNCE, CLAIM, RELEASE, RENEW, run, run_all
-from workers.ports import Claimed, Clock, Finished, Granted, Held, Missing
+from workers.adapters.redis.scripts import ACQUIRE, ANNOUNCE, CLAIM, PARK, RELEASE, RENEW, run, run_all
+from workers.ports import Asleep, Claimed, Clock, Finished, Granted, Held, LeaseLost, Missing
 from workers.settings import Timing
 
 _PAGE = 1000
+_SIGNALLED: dict[bytes, Literal["sent", "woken", "finished", "missing"]] = {
+    b"sent": "sent", b"woken": "woken", b"finished": "finished", b"missing": "missing",
+}  # fmt: skip
 _STATUSES: dict[str, Status] = {status: status for status in TERMINAL.values()}
 
 
@@ -48,7 +51,7 @@ class RedisRuns:
             reply = (await run(self._redis, call)).decode()
         return "created" if reply == "created" else "exists" if reply == "exists" else "conflict"
 
-    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Finished | Missing:
+    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Asleep | Finished | Missing:
         """See the port."""
         call = ScriptCall(
             ACQUIRE,
@@ -62,6 +65,8 @@ class RedisRuns:
                 return Granted(int(epoch), int(seq))
             case [b"held", holder]:
                 return Held(holder.decode())
+            case [b"parked"]:
+                return Asleep()
             case [b"finished", status, announced]:
                 return Finished(_STATUSES[status.decode()], announced == b"1")
             case _:
@@ -100,6 +105,17 @@ class RedisRuns:
         with mapped():
             await run(self._redis, call)
 
+    async def park(self, run_id: str, epoch: int, seen: str, until: float | None) -> Literal["parked", "letters"]:
+        """See the port."""
+        lease, due, events, inbox, *others = _all_keys(run_id)
+        until_ms = "" if until is None else int(until * 1000)
+        call = ScriptCall(PARK, (lease, due, inbox, events, *others), (epoch, run_id, seen, until_ms, self._ttl_ms))
+        with mapped():
+            reply = await run(self._redis, call)
+        if reply == b"lost":
+            raise LeaseLost(run_id)
+        return "parked" if reply == b"parked" else "letters"
+
     async def announced(self, run_id: str) -> None:
         """See the port."""
         call = ScriptCall(ANNOUNCE, _all_keys(run_id), (run_id, int(self._timing.retention_s * 1000)))
@@ -131,12 +147,17 @@ class RedisRuns:
 
     async def signal(
         self, run_id: str, kind: str, data: Mapping[str, Any], signal_id: str
-    ) -> Literal["sent", "finished", "missing"]:
+    ) -> Literal["sent", "woken", "finished", "missing"]:
         """See the port."""
         call = signal_call(run_id, kind, data, signal_id, ttl_s=self._timing.live_ttl_s)
         with mapped():
-            reply = (await run(self._redis, call)).decode()
-        return "sent" if reply == "sent" else "finished" if reply == "finished" else "missing"
+            return _SIGNALLED[await run(self._redis, call)]
+
+    async def claim(self, run_id: str) -> Claimed | None:
+        """See the port."""
+        with mapped():
+            reply = await run(self._redis, self._claim(run_id))
+        return _claimed(run_id, reply)
 
     async def claim_due(self, limit: int) -> list[Claimed]:
         """See the port. Looks at every slot's index in one pipeline, then claims run by run."""
@@ -153,9 +174,9 @@ class RedisRuns:
             if refused and len(refused) == len(replies):
                 raise refused[0]
         return [
-            Claimed(run_id, reply[1].decode() or None)
+            claimed
             for run_id, reply in zip(due, replies, strict=True)
-            if not isinstance(reply, Exception) and reply[0] == b"claimed"
+            if not isinstance(reply, Exception) and (claimed := _claimed(run_id, reply))
         ]
 
     def _claim(self, run_id: str) -> ScriptCall:
@@ -165,7 +186,12 @@ class RedisRuns:
         )
 
 
+def _claimed(run_id: str, reply: list[bytes]) -> Claimed | None:
+    return Claimed(run_id, reply[1].decode() or None) if reply[0] == b"claimed" else None
+
+
 def _all_keys(run_id: str) -> tuple[str, ...]:
     """Return the run's lease, its due index, then every other key of the run."""
     blobs = (keys.blob(run_id, number) for number in BLOBS)
-    return keys.lease(run_id), keys.due(run_id[-1]), keys.events(run_id), keys.inbox(run_id), *blobs
+    streams = (keys.events(run_id), keys.inbox(run_id), keys.audio(run_id))
+    return keys.lease(run_id), keys.due(run_id[-1]), *streams, *blobs

@@ -1,7 +1,8 @@
-"""The story: a question, a tool in another process, a worker killed in the middle, an answer all the same."""
+"""The story: acts on one stage, every claim checked, nothing left behind."""
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -9,42 +10,40 @@ from typing import NoReturn
 from rich.console import Console
 from rich.rule import Rule
 
-from api_contracts.chat import CallReserved, CallResult, ChatDelta, ChatReplaced, ChatRequested, ChatResult
 from api_contracts.client import Client
-from api_contracts.runs import Event, RunCompleted, RunResumed, RunStarted
-from api_contracts.vocabulary import typed
 from workers.cli.deathsig import die_with_parent
-from workers.cli.demo.checks import MOST_EXTRA_S, Checks, Seen, check_chat
-from workers.cli.demo.stage import LEASE_S, SWEEP_S, Stage, StageError, stage, start_all
-from workers.cli.demo.tools import QUEUE, READ_STATION
-
-QUESTION = "What is the weather in Oslo right now, and what should I wear?"
-_KILL_AFTER_DELTAS = 12
-_PATIENCE_S = 60.0
-_TOOL = {
-    "name": "read_station",
-    "description": "Read the weather station of a city, now.",
-    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    "task": READ_STATION,
-    "queue": QUEUE,
-    "effect": "at_most_once",
-}
+from workers.cli.demo.batch_act import batch_act
+from workers.cli.demo.chat_act import chat_act
+from workers.cli.demo.checks import Checks
+from workers.cli.demo.cite_act import cite_act
+from workers.cli.demo.speech_act import speech_act
+from workers.cli.demo.stage import (
+    BATCH,
+    CHAT,
+    LEASE_S,
+    POLL_S,
+    SPEECH,
+    SWEEP_S,
+    Stage,
+    StageError,
+    stage,
+    start_service,
+    start_world,
+)
 
 
 def tell(real: str) -> int:
     """Tell the story; return 0 if every check held."""
     die_with_parent()
     signal.signal(signal.SIGTERM, _interrupt)
-    console = Console(highlight=False, soft_wrap=True)
+    # A pipe has no width; the table must not be folded there.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     _introduce(console, real)
     began = time.monotonic()
+    checks = Checks()
     try:
         with stage(_hear(console), real=bool(real)) as on:
-            console.print("starting: emulator, chat-1, chat-2, control, tools ...", style="dim")
-            start_all(on)
-            told = ", ".join(f"{name} {pid}" for name, pid in on.pids().items())
-            console.print(f"ready after {time.monotonic() - began:.1f} s; processes: {told}", style="dim")
-            checks, result = _chat_act(console, on, real)
+            summaries = _play(console, on, checks, real)
             pids = on.pids()
     except KeyboardInterrupt:
         console.print("\nstopped; nothing is left behind")
@@ -53,100 +52,53 @@ def tell(real: str) -> int:
         console.print(str(exc), style="red", markup=False)
         return 1
     left = [name for name, pid in pids.items() if _lives(pid)]
+    checks.act = "end"
     checks.claim("nothing is left behind", not left, ", ".join(left) or f"{len(pids)} processes ended")
-    _conclude(console, checks, result, time.monotonic() - began)
+    _conclude(console, checks, summaries, time.monotonic() - began)
     return 0 if checks.held else 1
 
 
+def _play(console: Console, on: Stage, checks: Checks, real: str) -> list[str]:
+    """Play the acts that this provider has; return their summaries."""
+    began = time.monotonic()
+    world = start_world(on)
+    start_service(on)
+    console.print(f"starting: {', '.join(on.names)} ...", style="dim")
+    on.wait(*world, *CHAT)
+    told = ", ".join(f"{name} {pid}" for name, pid in on.pids().items())
+    console.print(f"ready after {time.monotonic() - began:.1f} s; processes: {told}", style="dim")
+    with Client(redis_url=on.env["FW_REDIS_URL"], database_url=on.env["FW_DATABASE_URL"]) as client:
+        checks.act = "chat"
+        _announce(console, "Act one: a chat that calls a tool in another process")
+        summaries = [chat_act(console, on, client, checks, real)]
+        if not real:
+            on.wait(*SPEECH)
+            _announce(console, "Act two: a voice, word by word")
+            summaries.append(speech_act(console, on, client, checks))
+            on.wait(*BATCH)
+            _announce(console, "Act three: a batch that waits without a worker")
+            checks.act = "batch"
+            summaries.append(batch_act(console, on, client, checks))
+            on.wait(*CHAT)
+            _announce(console, "Act four: an answer that can only cite what exists")
+            summaries.append(cite_act(console, client, checks))
+    return summaries
+
+
+def _announce(console: Console, title: str) -> None:
+    console.print()
+    console.print(Rule(title, align="left", style="dim"))
+
+
 def _introduce(console: Console, real: str) -> None:
-    console.print(Rule("Fireworks Workers: a chat that survives its worker", align="left"))
+    console.print(Rule("Fireworks Workers: runs that survive their workers", align="left"))
     if real:
-        console.print(f"provider: the real one, model {real}")
+        console.print(f"provider: the real one, model {real}; the chat act only")
     elif os.environ.get("FIREWORKS_API_KEY"):
         console.print("FIREWORKS_API_KEY is set; this demo uses the emulator. With the real provider (costs tokens):")
         console.print("    .venv/bin/fireworks-workers demo --real accounts/fireworks/models/<model>", markup=False)
-    console.print(f"leases are shortened so that nobody waits: FW_LEASE_S={LEASE_S:.0f} FW_SWEEP_S={SWEEP_S:.0f}\n")
-
-
-def _chat_act(console: Console, on: Stage, real: str) -> tuple[Checks, ChatResult]:
-    model = real or "accounts/fireworks/models/emulated-new"
-    url, database = on.env["FW_REDIS_URL"], on.env["FW_DATABASE_URL"]
-    with Client(redis_url=url, database_url=database) as client:
-        run_id = client.chat.submit(model=model, messages=[{"role": "user", "content": QUESTION}], tools=[_TOOL])
-        console.print(f"run {run_id}", style="dim")
-        console.print(f"[bold]you[/]    {QUESTION}")
-        seen = _Telling(console, on).follow(client, run_id)
-        checks = Checks()
-        result = check_chat(checks, client, run_id, seen, url, LEASE_S + SWEEP_S + MOST_EXTRA_S)
-    return checks, result
-
-
-class _Telling:
-    """Follows the run, says what happens, and kills the worker in the middle of the second answer."""
-
-    def __init__(self, console: Console, on: Stage) -> None:
-        self._console = console
-        self._on = on
-        self._events: list[Event] = []
-        self._owner_pid = 0
-        self._killed = (0, 0)
-        self._round = 0
-        self._deltas = 0
-        self._in_line = False
-
-    def follow(self, client: Client, run_id: str) -> Seen:
-        """Return what was seen."""
-        for event in client.follow(run_id, timeout_s=_PATIENCE_S):
-            self._events.append(event)
-            self._say(event)
-            if self._round == 2 and self._deltas >= _KILL_AFTER_DELTAS and not self._killed[0]:
-                self._kill()
-        return Seen(self._events, *self._killed)
-
-    def _say(self, event: Event) -> None:
-        match typed(event):
-            case RunStarted(owner=owner) | RunResumed(owner=owner) as life:
-                self._owner_pid = int(owner.split(":")[1])
-                verb = "takes the run" if isinstance(life, RunStarted) else "goes on from the journal"
-                self._line(f"{self._name()} (pid {self._owner_pid}, epoch {event.epoch}) {verb}", "dim")
-            case ChatRequested(round=number):
-                self._round, self._deltas = number, 0
-            case ChatDelta(text=text):
-                self._speak(text)
-            case CallReserved(name=name, arguments=arguments, task_id=task_id):
-                self._line(f"[bold]model[/]  calls {name}({arguments}) -> task {task_id}, queue {QUEUE}", None)
-            case CallResult(content=content):
-                self._line(f"[bold]tool[/]   {content}", None)
-            case ChatReplaced(reason=reason):
-                self._line(f"the half-answer is void ({reason}); asking again", "yellow")
-            case RunCompleted():
-                self._line("the run is completed", "green")
-            case _:
-                pass
-
-    def _speak(self, text: str) -> None:
-        self._deltas += 1
-        if not self._in_line:
-            self._console.print("[bold]model[/]  ", end="")
-            self._in_line = True
-        self._console.print(text, end="", markup=False)
-        self._console.file.flush()
-
-    def _line(self, text: str, style: str | None) -> None:
-        if self._in_line:
-            self._console.print()
-            self._in_line = False
-        self._console.print(text, style=style)
-
-    def _kill(self) -> None:
-        name = self._name()
-        # The journal's clock is Redis' own, which is this machine's.
-        self._killed = (self._on.kill(name), int(time.time() * 1000))
-        self._line(f"--- SIGKILL to {name} (pid {self._killed[0]}), in the middle of its answer ---", "bold red")
-
-    def _name(self) -> str:
-        names = {pid: name for name, pid in self._on.pids().items()}
-        return names.get(self._owner_pid, "a worker")
+    timing = f"FW_LEASE_S={LEASE_S:g} FW_SWEEP_S={SWEEP_S:g} FW_POLL_S={POLL_S:g}"
+    console.print(f"times are shortened so that nobody waits: {timing}\n")
 
 
 def _hear(console: Console) -> Callable[[str, str], None]:
@@ -157,14 +109,12 @@ def _hear(console: Console) -> Callable[[str, str], None]:
     return hear
 
 
-def _conclude(console: Console, checks: Checks, result: ChatResult, took_s: float) -> None:
-    usage = result.usage
+def _conclude(console: Console, checks: Checks, summaries: list[str], took_s: float) -> None:
     console.print()
     console.print(checks.table())
-    console.print(
-        f"run {result.run_id}: {result.rounds} rounds, {usage.prompt_tokens} + {usage.completion_tokens} tokens, "
-        f"{result.timings.get('total_s', 0):.1f} s of {took_s:.1f} s in all"
-    )
+    for summary in summaries:
+        console.print(summary, style="dim")
+    console.print(f"{took_s:.1f} s in all", style="dim")
     console.print("[bold green]every check held[/]" if checks.held else "[bold red]a check did not hold[/]")
 
 

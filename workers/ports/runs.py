@@ -1,13 +1,11 @@
-"""What the runners need of the world, in the words of the domain. Adapters implement it; nothing here does anything."""
+"""The kernel: time, journals and leases, inboxes, the archive, the bell."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from api_contracts.failure import Failure
 from api_contracts.runs import Event, EventData, RunQueued, Status
 from workers.core.chat.acts import SendCall
-from workers.core.chat.cards import ToolCard
 
 
 class Clock(Protocol):
@@ -54,6 +52,11 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Asleep:
+    """The run is parked: neither its time nor a letter has come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """No such run: never submitted, or its keys are gone."""
 
@@ -75,7 +78,7 @@ class RunStore(Protocol):
         """Record a run once: the same digest again is `exists`, another digest `conflict`."""
         ...
 
-    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Finished | Missing:
+    async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Asleep | Finished | Missing:
         """Take the lease under the next epoch if no live owner has it; the first signature is kept."""
         ...
 
@@ -102,6 +105,13 @@ class RunStore(Protocol):
         """Give the run up without ending it: the next message or sweep may take it at once."""
         ...
 
+    async def park(self, run_id: str, epoch: int, seen: str, until: float | None) -> Literal["parked", "letters"]:
+        """Give the run up until a time or a letter; `letters`: there is one after `seen`, and the run is due now.
+
+        Raise `LeaseLost` when the epoch is not the current one any more.
+        """
+        ...
+
     async def announced(self, run_id: str) -> None:
         """Note that the finished run's callbacks are out; nothing looks at the run again."""
         ...
@@ -120,8 +130,12 @@ class RunStore(Protocol):
 
     async def signal(
         self, run_id: str, kind: str, data: Mapping[str, Any], signal_id: str
-    ) -> Literal["sent", "finished", "missing"]:
-        """Append to the run's inbox, once per `signal_id`."""
+    ) -> Literal["sent", "woken", "finished", "missing"]:
+        """Append to the run's inbox, once per `signal_id`. `woken`: the run was parked and is due now; `claim` it."""
+        ...
+
+    async def claim(self, run_id: str) -> Claimed | None:
+        """Like `claim_due`, for one run: None when it is not due, held, over, or another's to ring for."""
         ...
 
     async def claim_due(self, limit: int) -> list[Claimed]:
@@ -143,6 +157,10 @@ class Inbox(Protocol):
 
     def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
         """Call `deliver` on the loop for each entry after id `after` (`"0"` for all); return the way to stop."""
+        ...
+
+    async def backlog(self, run_id: str, after: str) -> list[Letter]:
+        """Return what is there now after id `after`, in order. Raise `StoreUnavailable`."""
         ...
 
 
@@ -170,45 +188,6 @@ class Archive(Protocol):
 
     async def load(self, run_id: str) -> RunRecord | None:
         """Return the record, or None."""
-        ...
-
-
-class ProviderFailed(Exception):
-    """The provider did not answer as asked; `failure` is the contract's shape of why."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-        super().__init__(f"{failure.code}: {failure.message}")
-
-
-class ChatModel(Protocol):
-    """The provider's chat endpoint, always streamed (WIRE 1.6)."""
-
-    def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """Yield the chunks of each network read; raise `ProviderFailed`. Closing it closes the connection."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutcome:
-    """What a call in the worker came to: `content` for the model, `detail` for the operator when it failed."""
-
-    ok: bool
-    content: str
-    detail: str = ""
-
-
-class ToolBox(Protocol):
-    """The tools that are registered in this worker."""
-
-    def card(self, name: str) -> ToolCard | None:
-        """Return the tool's card, or None when it is not registered here."""
-        ...
-
-    async def run(self, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
-        """Run the tool; never raises for what the tool did. `key` is the same for each repeat of one call."""
         ...
 
 

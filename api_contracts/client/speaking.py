@@ -1,0 +1,188 @@
+"""`client.stt`, in both faces: open a session, speak, hang up. Any Redis client can do the same (`api_contracts.stt`).
+
+session = client.stt.open(language="en")
+for piece in microphone:          # 16 000 samples a second, signed 16 bit, one channel
+    session.send_audio(piece)
+session.end()
+for event in session.follow():    # from another thread, or task, while you speak
+    ...
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from api_contracts.client.scripts import ScriptCall, audio_call
+from api_contracts.client.submission import checked, expect
+from api_contracts.failure import RunNotFound
+from api_contracts.keys import check_run_id
+from api_contracts.runs import Event
+from api_contracts.stt import AudioControl, ChangeOptions, Clear, End, Flush, SttRequest, SttResult
+
+if TYPE_CHECKING:
+    from api_contracts.client.aio import AsyncClient
+    from api_contracts.client.sync import Client
+
+Pcm = bytes | bytearray | memoryview
+"""Audio as a producer has it; it is copied at once."""
+
+MOST_BYTES = 64 * 1024
+"""Largest entry that the client writes: two seconds. Longer audio is written as several."""
+
+
+class Stt:
+    """`client.stt`."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def open(
+        self, request: SttRequest | Mapping[str, Any] | None = None, *, run_id: str | None = None, **fields: Any
+    ) -> "Session":
+        """Submit a session and return its handle; audio may be sent at once, a worker reads it when it is there.
+
+        Raises pydantic's ValidationError before anything is sent, RunConflict when the id has another request.
+        """
+        asked = checked(SttRequest, request, fields)
+        return Session(self._client, self._client._submit("stt", asked, run_id, {}))  # noqa: SLF001 - one object
+
+    def session(self, run_id: str) -> "Session":
+        """Return the handle of a session that was opened before, here or elsewhere."""
+        return Session(self._client, check_run_id(run_id))
+
+
+class Session:
+    """A session as its producer sees it. Sending needs no order but the caller's own: one thread speaks."""
+
+    def __init__(self, client: "Client", run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    def send_audio(self, pcm: Pcm) -> bool:
+        """Append audio (s16le, 16 kHz, mono; any length); return False when the session is over and nobody listens.
+
+        Raises RunNotFound. Raises redis' ConnectionError when Redis is away: then the piece may or may not be there.
+        """
+        return all(self._append(call) for call in audio_calls(self.run_id, pcm, self._client.settings.live_ttl_s))
+
+    def flush(self) -> bool:
+        """Have the rest of a frame sent now."""
+        return self._control(Flush())
+
+    def clear(self) -> bool:
+        """Begin anew with another speaker or topic."""
+        return self._control(Clear())
+
+    def change_options(self, **options: Any) -> bool:
+        """Go on with other options (fields of `SttOptions`); null goes back to the provider's own."""
+        return self._control(ChangeOptions(**options))
+
+    def end(self) -> bool:
+        """Hang up: what was sent is transcribed, then the run completes."""
+        return self._control(End())
+
+    def cancel(self, reason: str = "") -> bool:
+        """End at once; what was final stays in the result."""
+        return self._client.cancel(self.run_id, reason)
+
+    def follow(self, after: int = 0, *, timeout_s: float | None = None) -> Iterator[Event]:
+        """See `Client.follow`."""
+        return self._client.follow(self.run_id, after, timeout_s=timeout_s)
+
+    def result(self, *, timeout_s: float | None = None) -> SttResult:
+        """Return the result; wait for the session's end."""
+        return expect(SttResult, self._client.result(self.run_id, timeout_s=timeout_s))
+
+    def _control(self, control: AudioControl) -> bool:
+        return self._append(control_call(self.run_id, control, self._client.settings.live_ttl_s))
+
+    def _append(self, call: ScriptCall) -> bool:
+        return is_sent(self.run_id, self._client._script(call))  # noqa: SLF001 - one object, two names
+
+
+class AsyncStt:
+    """`client.stt`, awaited."""
+
+    def __init__(self, client: "AsyncClient") -> None:
+        self._client = client
+
+    async def open(
+        self, request: SttRequest | Mapping[str, Any] | None = None, *, run_id: str | None = None, **fields: Any
+    ) -> "AsyncSession":
+        """See `Stt.open`."""
+        asked = checked(SttRequest, request, fields)
+        return AsyncSession(self._client, await self._client._submit("stt", asked, run_id, {}))  # noqa: SLF001
+
+    def session(self, run_id: str) -> "AsyncSession":
+        """See `Stt.session`."""
+        return AsyncSession(self._client, check_run_id(run_id))
+
+
+class AsyncSession:
+    """`Session`, awaited. One task speaks."""
+
+    def __init__(self, client: "AsyncClient", run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    async def send_audio(self, pcm: Pcm) -> bool:
+        """See `Session.send_audio`."""
+        for call in audio_calls(self.run_id, pcm, self._client.settings.live_ttl_s):
+            if not await self._append(call):
+                return False
+        return True
+
+    async def flush(self) -> bool:
+        """See `Session.flush`."""
+        return await self._control(Flush())
+
+    async def clear(self) -> bool:
+        """See `Session.clear`."""
+        return await self._control(Clear())
+
+    async def change_options(self, **options: Any) -> bool:
+        """See `Session.change_options`."""
+        return await self._control(ChangeOptions(**options))
+
+    async def end(self) -> bool:
+        """See `Session.end`."""
+        return await self._control(End())
+
+    async def cancel(self, reason: str = "") -> bool:
+        """See `Session.cancel`."""
+        return await self._client.cancel(self.run_id, reason)
+
+    def follow(self, after: int = 0, *, timeout_s: float | None = None) -> AsyncIterator[Event]:
+        """See `Client.follow`."""
+        return self._client.follow(self.run_id, after, timeout_s=timeout_s)
+
+    async def result(self, *, timeout_s: float | None = None) -> SttResult:
+        """See `Session.result`."""
+        return expect(SttResult, await self._client.result(self.run_id, timeout_s=timeout_s))
+
+    async def _control(self, control: AudioControl) -> bool:
+        return await self._append(control_call(self.run_id, control, self._client.settings.live_ttl_s))
+
+    async def _append(self, call: ScriptCall) -> bool:
+        return is_sent(self.run_id, await self._client._script(call))  # noqa: SLF001 - one object, two names
+
+
+def audio_calls(run_id: str, pcm: Pcm, ttl_s: float) -> Iterator[ScriptCall]:
+    """Yield the appends of this audio, in order; none for no audio. Raises TypeError for what is no bytes."""
+    if not isinstance(pcm, Pcm):
+        raise TypeError(f"audio is bytes (signed 16-bit little-endian samples), not {type(pcm).__name__}")
+    data = bytes(pcm)
+    for start in range(0, len(data), MOST_BYTES):
+        yield audio_call(run_id, "a", data[start : start + MOST_BYTES], ttl_s=ttl_s)
+
+
+def control_call(run_id: str, control: AudioControl, ttl_s: float) -> ScriptCall:
+    """Return the append of a control. Fields that were not given are left out: absent means unchanged."""
+    text = control.model_copy(update={"type": control.type}).model_dump_json(exclude_unset=True)
+    return audio_call(run_id, "c", text, ttl_s=ttl_s)
+
+
+def is_sent(run_id: str, reply: str) -> bool:
+    """Return what the script's reply means."""
+    if reply == "missing":
+        raise RunNotFound(run_id)
+    return reply == "sent"

@@ -1,0 +1,278 @@
+"""Speech sessions as processes: fed by anyone, through lost connections and lost workers, each word exactly once.
+
+The words are random `tones`, which the emulator decodes from the samples that arrive: one that was cut, repeated or
+left out is heard as something else.
+"""
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from api_contracts import keys
+from api_contracts.client import Session
+from api_contracts.runs import Event
+from api_contracts.stt import SttFinal, SttResult
+from tests.acceptance.cluster import ROOT, Cluster
+from tests.acceptance.journal import is_right, lives, of_type, types
+from tests.servers import embedded_valkey
+from tests.waiting import eventually
+from workers.emulator.speech import VOCABULARY, encode, silence, write_wav
+
+LEASE_S, SWEEP_S = 2.0, 0.5
+WORKERS = ("stt-1", "stt-2")
+PIECE = 3200
+"""Bytes of a tenth of a second."""
+SPEED = 4.0
+"""Times as fast as a person speaks."""
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("speech")
+    with embedded_valkey(folder / "valkey") as valkey:
+        made = Cluster(folder, valkey, FW_LEASE_S=str(LEASE_S), FW_SWEEP_S=str(SWEEP_S))
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+@pytest.fixture
+def cluster(lasting: Cluster) -> Cluster:
+    """Two speech workers that live."""
+    lasting.keep(lasting.speech_worker, *WORKERS)
+    return lasting
+
+
+def some_words(count: int) -> list[str]:
+    return random.SystemRandom().choices(VOCABULARY, k=count)
+
+
+def sound_of(words: Sequence[str]) -> bytes:
+    return encode(words) + silence(0.3)
+
+
+@contextmanager
+def spoken(session: Session, pcm: bytes, *, end: bool = True) -> Iterator[threading.Thread]:
+    """Speak in a thread; return when everything is said."""
+
+    def speak() -> None:
+        due = time.monotonic()
+        for start in range(0, len(pcm), PIECE):
+            rest.wait(max(0.0, due - time.monotonic()))
+            session.send_audio(pcm[start : start + PIECE])
+            due += 0.1 / SPEED
+        if end:
+            session.end()
+
+    rest = threading.Event()
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        rest.set()
+        thread.join()
+
+
+def finished(cluster: Cluster, run_id: str) -> tuple[list[Event], SttResult]:
+    events = list(cluster.client.follow(run_id, timeout_s=60))
+    assert is_right(events)
+    return events, cluster.client.stt.session(run_id).result()
+
+
+def finals(events: Sequence[Event]) -> list[str]:
+    return [word.word for event in of_type(events, "stt.final") for word in SttFinal.model_validate(event.data).words]
+
+
+def heard(cluster: Cluster, run_id: str, words: int) -> list[Event]:
+    """Return the journal once so many words are final."""
+    return eventually(
+        lambda: (found := cluster.client.events(run_id)) and len(finals(found)) >= words and found, within=60
+    )
+
+
+def exactly(events: Sequence[Event], result: SttResult, words: Sequence[str]) -> bool:
+    """Whether each word was final once, in order, apart from the others, and every sample is accounted for."""
+    assert finals(events) == list(words)
+    assert [word.word for word in result.words] == list(words)
+    assert result.text.split() == list(words)
+    assert all(one.end <= two.start for one, two in itertools.pairwise(result.words))
+    assert result.coverage.share == 1.0
+    assert not result.coverage.gaps
+    return result.status == "completed"
+
+
+@pytest.mark.requirement("STT-01", "STT-04", "STT-05", "RUN-13")
+def test_any_redis_client_and_any_celery_producer_can_hold_a_session(cluster: Cluster, name: str) -> None:
+    """Nothing of ours on the producer's side: a message by name, audio by XADD in pieces of any size."""
+    words = some_words(30)
+    pcm, key, at = sound_of(words), keys.audio(name), 0
+    sizes = random.Random(7)
+    with cluster.foreign_app() as app:
+        app.send_task("fireworks.stt.session", kwargs={"request": {}}, task_id=name, queue="fireworks.stt")
+        while at < len(pcm):
+            size = sizes.choice([1, 2, 333, 1600, 3201, 20_000])
+            cluster.redis.execute_command("XADD", key, "*", "a", pcm[at : at + size])
+            at += size
+        cluster.redis.xadd(key, {"c": '{"type":"end"}'})
+        events, result = finished(cluster, name)
+        assert exactly(events, result, words)
+        assert app.AsyncResult(name).get(timeout=30)["text"] == " ".join(words)
+    assert result.ended_by == "end"
+    assert types(events)[:3] == ["run.queued", "run.started", "stt.connected"]
+    assert {"stt.start_of_speech", "stt.interim", "stt.end_of_speech", "stt.usage", "stt.closed"} <= set(types(events))
+    assert abs(result.coverage.audio_s - len(pcm) / 32_000) < 1e-3
+
+
+@pytest.mark.requirement("STT-10", "RUN-04")
+def test_workers_killed_in_mid_word_and_every_word_is_in_exactly_one_final(cluster: Cluster, name: str) -> None:
+    words = some_words(60)
+    session = cluster.client.stt.open(run_id=name)
+    with spoken(session, sound_of(words)):
+        before = heard(cluster, name, 5)
+        first = cluster.holder(name).kill()
+        heard(cluster, name, 25)
+        second = cluster.holder(name).kill()
+        cluster.keep(cluster.speech_worker, *WORKERS)
+    events, result = finished(cluster, name)
+    assert exactly(events, result, words)
+    assert events[: len(before)] == before
+    assert lives(events)[:2] == [first.pid, second.pid]
+    assert len(lives(events)) == 3
+    assert result.connections == 3
+
+
+@pytest.mark.requirement("STT-09")
+@pytest.mark.parametrize(("fate", "lost"), [("dropped twice", 2), ("closed", 1)])
+def test_a_lost_connection_doubles_and_loses_no_word(cluster: Cluster, name: str, fate: str, lost: int) -> None:
+    words = some_words(50)
+    with spoken(cluster.client.stt.open(run_id=name, prompt=f"{fate} {name}"), sound_of(words)):
+        events, result = finished(cluster, name)
+    assert exactly(events, result, words)
+    assert types(events).count("stt.lost") == types(events).count("stt.reconnecting") == lost
+    assert result.connections == lost + 1
+    assert len(lives(events)) == 1
+
+
+@pytest.mark.requirement("STT-09")
+def test_a_refused_connection_is_not_tried_again(cluster: Cluster, name: str) -> None:
+    session = cluster.client.stt.open(run_id=name, prompt="refused")
+    session.send_audio(sound_of(["maple"]))
+    events, result = finished(cluster, name)
+    assert result.status == "failed"
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.provider_status) == ("stt_refused", 403)
+    assert result.failure.at_fault == "caller"
+    assert "stt.connected" not in types(events)
+    assert [gap.cause for gap in result.coverage.gaps] in ([], ["failed"])
+    assert session.send_audio(b"\0\0") is False
+
+
+@pytest.mark.requirement("STT-09")
+def test_a_provider_that_is_busy_for_a_while_costs_nothing(cluster: Cluster, name: str) -> None:
+    words = some_words(20)
+    with spoken(cluster.client.stt.open(run_id=name, prompt=f"busy {name}"), sound_of(words)):
+        events, result = finished(cluster, name)
+    assert exactly(events, result, words)
+    assert types(events).count("stt.reconnecting") == 2
+    assert types(events).count("stt.lost") == 0
+
+
+@pytest.mark.requirement("STT-06", "STT-16")
+def test_a_provider_that_talks_nonsense_now_and_then_is_understood(cluster: Cluster, name: str) -> None:
+    words = some_words(30)
+    with spoken(cluster.client.stt.open(run_id=name, prompt=f"noisy {name}"), sound_of(words)):
+        events, result = finished(cluster, name)
+    assert exactly(events, result, words)
+    assert {event.data["kind"] for event in of_type(events, "stt.trouble")} == {"garbled", "unknown"}
+    interims = [event.data for event in of_type(events, "stt.interim")]
+    assert all(one != two for one, two in itertools.pairwise(interims))
+
+
+@pytest.mark.requirement("STT-08")
+def test_without_an_echo_a_quiet_while_ends_the_session(cluster: Cluster, name: str) -> None:
+    words = some_words(12)
+    with spoken(cluster.client.stt.open(run_id=name, prompt="mute"), sound_of(words)):
+        events, result = finished(cluster, name)
+    assert exactly(events, result, words)
+
+
+@pytest.mark.requirement("RUN-05")
+def test_a_worker_that_is_told_to_stop_hands_its_session_over(cluster: Cluster, name: str) -> None:
+    words = some_words(50)
+    with spoken(cluster.client.stt.open(run_id=name), sound_of(words)):
+        heard(cluster, name, 10)
+        stopped = cluster.holder(name)
+        assert stopped.stop() == 0
+        events, result = finished(cluster, name)
+    assert exactly(events, result, words)
+    assert lives(events)[0] == stopped.pid
+    assert len(lives(events)) == 2
+    assert [event.epoch for event in of_type(events, "run.resumed")] == [2]
+
+
+@pytest.mark.requirement("RUN-06")
+def test_a_cancelled_session_keeps_what_was_final(cluster: Cluster, name: str) -> None:
+    words = some_words(40)
+    session = cluster.client.stt.open(run_id=name)
+    with spoken(session, sound_of(words), end=False):
+        heard(cluster, name, 5)
+        assert session.cancel("enough")
+        events, result = finished(cluster, name)
+    assert result.status == "cancelled"
+    assert [word.word for word in result.words] == words[: len(result.words)] == finals(events)
+    assert len(result.words) >= 5
+    assert events[-1].data["reason"] == "enough"
+    assert session.cancel() is False
+
+
+@pytest.mark.requirement("STT-08")
+def test_a_session_without_a_sound_ends_as_soon_as_it_is_told_to(cluster: Cluster, name: str) -> None:
+    session = cluster.client.stt.open(run_id=name)
+    assert session.send_audio(b"")
+    assert session.end()
+    _, result = finished(cluster, name)
+    assert (result.status, result.text, result.words) == ("completed", "", [])
+    assert result.coverage.share == 1.0
+
+
+@pytest.mark.requirement("STT-10", "RUN-11")
+def test_audio_that_is_final_is_let_go_of_and_what_is_left_ages(cluster: Cluster, name: str) -> None:
+    words = some_words(60)
+    with Redis.from_url(cluster.valkey.url) as redis:  # audio is bytes
+
+        def oldest() -> bytes | None:
+            entries = redis.xrange(keys.audio(name), count=1)
+            return entries[0][0] if entries else None
+
+        with spoken(cluster.client.stt.open(run_id=name), sound_of(words)) as speaking:
+            first = eventually(oldest)
+            eventually(lambda: oldest() != first)
+            assert speaking.is_alive()
+        events, result = finished(cluster, name)
+        assert exactly(events, result, words)
+        eventually(lambda: cluster.announced(name))
+        assert redis.pttl(keys.audio(name)) > 0
+
+
+@pytest.mark.requirement("STT-22")
+def test_the_command_line_transcribes_a_file(cluster: Cluster, tmp_path: Path) -> None:
+    words = some_words(20)
+    path = tmp_path / "said.wav"
+    path.write_bytes(write_wav(sound_of(words)))
+    command = [sys.executable, "-m", "workers.cli", "transcribe", str(path), "--json"]
+    done = subprocess.run(command, env=cluster.env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    events = [Event.model_validate(json.loads(line)) for line in done.stdout.splitlines()]
+    assert finals(events) == words

@@ -1,0 +1,1 @@
+"""What every store of batch rows promises, held against each implementation of the port `RowStore`."""

@@ -1,0 +1,148 @@
+"""A run that parks: told to Celery first, then without a lease; awake again by its time or a letter, in a new life."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from api_contracts.runs import EventData, Result, RunParked, RunResumed, RunStarted
+from tests.unit.runners.cell import Cell, Worker
+from workers.core.runs.frame import Action, Begin, Effect, Emit, Finish, Machine, Park, SignalArrived
+from workers.runners.drive import Performer
+from workers.runners.outcome import Dropped, Ended, Parked
+
+WAITS_S = 100.0
+
+
+@dataclass
+class Waiter:
+    """`Machine` that waits for a time or a letter, parked."""
+
+    run_id: str
+    at: float
+    cursor: str = "0"
+    deadline: float | None = None
+    parks: int = 0
+    closed: list[str] = field(default_factory=list)
+
+    def fold(self, event: EventData, at: float) -> None:
+        self.parks += isinstance(event, RunParked)
+
+    def receive(self, fact: object, now: float) -> list[Action]:
+        if isinstance(fact, SignalArrived):
+            return [self.finish(fact.type)]
+        if not isinstance(fact, Begin):
+            return []
+        first = Emit(RunStarted(owner=fact.owner) if self.parks == 0 else RunResumed(owner=fact.owner))
+        if now >= self.at + WAITS_S:
+            return [first, self.finish("time")]
+        return [first, Park(self.at + WAITS_S, "waiting for a letter")]
+
+    def finish(self, why: str) -> Finish:
+        result = Result(run_id=self.run_id, kind="chat", status="completed").model_dump(mode="json", exclude_none=True)
+        return Finish("completed", result | {"why": why})
+
+
+class Patience:
+    """`Kinds` of waiters."""
+
+    def prepare(self, run_id: str, queued: Any, request: Mapping[str, Any], at: float) -> tuple[Machine, Performer]:
+        return Waiter(run_id, at), self
+
+    def perform(self, effect: Effect, post: Callable[[object], None]) -> None:
+        raise AssertionError(effect)
+
+    async def close(self) -> None:
+        return None
+
+
+async def given_parked(cell: Cell) -> tuple[Worker, str]:
+    """Return a worker and a run that it has parked."""
+    worker, run_id = cell.worker(kinds=Patience()), await cell.submitted()
+    outcome = await worker.serve(run_id)
+    assert isinstance(outcome, Parked)
+    assert await worker.reception.park(outcome)
+    return worker, run_id
+
+
+async def ended(cell: Cell, run_id: str) -> str:
+    outcome = await cell.worker("bob", kinds=Patience()).serve(run_id)
+    assert isinstance(outcome, Ended)
+    return str(outcome.result["why"])
+
+
+@pytest.mark.requirement("RUN-07")
+async def test_a_parked_run_has_said_so_and_keeps_no_lease_and_no_message() -> None:
+    cell = Cell()
+    worker, run_id = await given_parked(cell)
+    last = await cell.last(run_id)
+    assert (last.type, last.data["why"]) == ("run.parked", "waiting for a letter")
+    assert last.data["until"] == pytest.approx(cell.clock.now() + WAITS_S)
+    assert len(worker.keeper) == len(worker.reception) == 0
+    assert await worker.serve(run_id) == Dropped("parked")
+    await cell.pass_time(WAITS_S - 1)
+    assert await worker.sweeper.sweep() == 0
+
+
+@pytest.mark.requirement("RUN-07", "RUN-17")
+async def test_its_time_wakes_it_in_another_worker_after_every_worker_was_away() -> None:
+    cell = Cell()
+    worker, run_id = await given_parked(cell)
+    await worker.die()
+    await cell.pass_time(WAITS_S + 1)
+    assert await cell.worker("bob").sweeper.sweep() == 1
+    assert await ended(cell, run_id) == "time"
+    assert [t for t in await cell.types(run_id) if t != "run.queued"] == [
+        "run.started", "run.parked", "run.resumed", "run.completed",
+    ]  # fmt: skip
+
+
+@pytest.mark.requirement("RUN-06", "RUN-07")
+async def test_a_letter_wakes_it_at_once() -> None:
+    cell = Cell()
+    worker, run_id = await given_parked(cell)
+    assert await cell.store.signal(run_id, "approve", {}, "1") == "woken"
+    assert await worker.sweeper.wake(run_id)
+    assert not await worker.sweeper.wake(run_id)
+    assert await ended(cell, run_id) == "approve"
+    assert (await cell.types(run_id)).count("run.parked") == 1
+
+
+@pytest.mark.requirement("RUN-07")
+async def test_a_letter_between_the_decision_and_the_park_is_not_slept_through() -> None:
+    cell = Cell()
+    worker, run_id = cell.worker(kinds=Patience()), await cell.submitted()
+    outcome = await worker.serve(run_id)
+    assert isinstance(outcome, Parked)
+    assert await cell.store.signal(run_id, "approve", {}, "1") == "sent"
+    assert not await worker.reception.park(outcome)
+    assert await worker.sweeper.wake(run_id)
+    assert await ended(cell, run_id) == "approve"
+
+
+@pytest.mark.requirement("RUN-07", "RUN-04")
+async def test_a_worker_that_dies_before_it_lets_go_leaves_a_run_that_parks_again() -> None:
+    cell = Cell()
+    worker, run_id = cell.worker(kinds=Patience()), await cell.submitted()
+    assert isinstance(await worker.serve(run_id), Parked)
+    await cell.pass_time(15)
+    other = cell.worker("bob", kinds=Patience())
+    assert await other.sweeper.sweep() == 1
+    outcome = await other.serve(run_id)
+    assert isinstance(outcome, Parked)
+    assert await other.reception.park(outcome)
+    assert (await cell.types(run_id)).count("run.parked") == 2
+
+
+@pytest.mark.requirement("RUN-03", "RUN-07")
+async def test_a_worker_that_lets_go_too_late_does_not_park_the_run_of_another() -> None:
+    cell = Cell()
+    worker, run_id = cell.worker(kinds=Patience()), await cell.submitted()
+    late = await worker.serve(run_id)
+    assert isinstance(late, Parked)
+    await cell.pass_time(15)
+    await cell.worker("bob").sweeper.sweep()
+    assert isinstance(await cell.worker("bob", kinds=Patience()).serve(run_id), Parked)
+    assert await worker.reception.park(late)
+    assert cell.store._runs[run_id].owner == "bob"

@@ -1,0 +1,100 @@
+"""Files of JSONL that a batch names: a path on this machine, or a URL. Bytes as they come, never a whole file."""
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import aiohttp
+
+from api_contracts.failure import Failure
+from workers.ports import ProviderFailed
+
+_CHUNK: Final = 256 * 1024
+_CONNECT_S: Final = 10.0
+_GAP_S: Final = 60.0
+
+
+class InputFiles:
+    """Port `Inputs`. Paths are read below `folder` only, links resolved; URLs without redirects.
+
+    `gap_s` is the longest silence of a URL's server.
+    """
+
+    def __init__(self, folder: Path, *, gap_s: float = _GAP_S) -> None:
+        self._folder = folder.resolve()
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=gap_s)
+
+    async def read(self, source: str) -> AsyncGenerator[bytes, None]:
+        """See the port."""
+        async with aclosing(self._path(source) if source.startswith("/") else self._url(source)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _path(self, source: str) -> AsyncGenerator[bytes, None]:
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open, source))
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unread)  # the thread opens it all the same
+            raise
+        try:
+            while chunk := await asyncio.to_thread(_read, file):
+                yield chunk
+        finally:
+            await asyncio.to_thread(file.close)
+
+    def _open(self, source: str) -> BinaryIO:
+        """Open a regular file; what is none may never end, and a pipe without a writer would never open."""
+        try:
+            path = Path(source).resolve()
+            if not path.is_relative_to(self._folder):
+                raise ProviderFailed(_unreadable(f"files are read below {self._folder} only (FW_BATCH_FOLDER)"))
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return os.fdopen(descriptor, "rb")
+            os.close(descriptor)
+        except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: links that lead in a circle, up to 3.12
+            why = exc.strerror if isinstance(exc, OSError) else "no such path"
+            raise ProviderFailed(_unreadable(f"the file cannot be read: {why}")) from None
+        raise ProviderFailed(_unreadable("the file cannot be read: it is no regular file"))
+
+    async def _url(self, source: str) -> AsyncGenerator[bytes, None]:
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+                session.get(source, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as response,
+            ):
+                if response.status != 200:
+                    again = response.status >= 500 or response.status in (408, 429)
+                    raise ProviderFailed(_unreadable(f"its server answers {response.status}", retryable=again))
+                async for chunk in response.content.iter_chunked(_CHUNK):
+                    yield chunk
+                return
+        except aiohttp.InvalidURL:
+            failure = _unreadable("the URL cannot be used")
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            # Only the kind of error: its text may quote the URL, which may be signed.
+            failure = _unreadable(f"the URL cannot be read: {type(exc).__name__}", retryable=True)
+        raise ProviderFailed(failure)
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.read(_CHUNK)
+    except OSError as exc:
+        raise ProviderFailed(_unreadable(f"the file cannot be read: {exc.strerror}")) from None
+
+
+def _close_unread(opening: "asyncio.Future[BinaryIO]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def _unreadable(why: str, *, retryable: bool = False) -> Failure:
+    return Failure(
+        code="input_unreadable", category="bad_request", at_fault="caller", message=why[:500], retryable=retryable
+    )

@@ -1,0 +1,78 @@
+"""`AudioStreams` in memory: what Redis does, in one process."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.core.runs.frame import later_id
+from workers.ports import AudioEntry, Clock
+
+
+@dataclass(slots=True, eq=False)
+class _Watch:
+    after: str
+    deliver: Callable[[AudioEntry], None]
+
+
+@dataclass(slots=True)
+class _Stream:
+    entries: list[AudioEntry] = field(default_factory=list)
+    watches: list[_Watch] = field(default_factory=list)
+    at_ms: int = 0
+    number: int = 0
+
+    def hand_over(self, watch: _Watch) -> None:
+        """Deliver what the watch has not had; it may stop while we do."""
+        for entry in list(self.entries):
+            if watch not in self.watches:
+                return
+            if entry.id != watch.after and later_id(entry.id, watch.after) == entry.id:
+                watch.after = entry.id
+                watch.deliver(entry)
+
+
+class MemoryAudio:
+    """Ids are the clock's milliseconds, as in Redis; without a clock they count."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock
+        self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
+
+    def add(self, run_id: str, pcm: bytes | None, control: Mapping[str, Any] | None = None) -> str:
+        """Append an entry, as a producer does; return its id."""
+        stream = self._streams[run_id]
+        now_ms = stream.at_ms + 1 if self._clock is None else round(self._clock.now() * 1000)
+        stream.number = stream.number + 1 if now_ms == stream.at_ms else 0
+        stream.at_ms = now_ms
+        entry = AudioEntry(f"{now_ms}-{stream.number}", pcm, control or {})
+        stream.entries.append(entry)
+        for watch in stream.watches:
+            asyncio.get_running_loop().call_soon(stream.hand_over, watch)
+        return entry.id
+
+    def ids(self, run_id: str) -> list[str]:
+        """Return the ids of what is there."""
+        return [entry.id for entry in self._streams[run_id].entries]
+
+    def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
+        """See the port. A second watch takes the first one's place."""
+        stream, watch = self._streams[run_id], _Watch(after, deliver)
+        stream.watches[:] = [watch]
+        asyncio.get_running_loop().call_soon(stream.hand_over, watch)
+
+        def stop() -> None:
+            if watch in stream.watches:
+                stream.watches.remove(watch)
+
+        return stop
+
+    async def holds(self, run_id: str, entry_id: str) -> bool:
+        """See the port."""
+        return entry_id in self.ids(run_id)
+
+    async def trim(self, run_id: str, before: str) -> None:
+        """See the port."""
+        stream = self._streams[run_id]
+        stream.entries[:] = [entry for entry in stream.entries if later_id(entry.id, before) == entry.id]

@@ -1,0 +1,88 @@
+"""What a run's incoming streams say: its inbox, its audio. Anyone may write there, so nothing is trusted."""
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import structlog
+from redis.asyncio import Redis
+
+from api_contracts import keys
+from workers.adapters.redis.connection import mapped
+from workers.adapters.redis.reader import Fields, StreamReader
+from workers.ports import AudioEntry, Letter
+
+Entry = tuple[bytes, Fields]
+
+_log = structlog.get_logger(__name__)
+
+
+class RedisInbox:
+    """`Inbox` on the process's reader; `redis` is any client of the same server."""
+
+    def __init__(self, reader: StreamReader, redis: Redis) -> None:
+        self._reader = reader
+        self._redis = redis
+
+    def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
+        """See the port."""
+
+        def take(entry_id: str, fields: Fields) -> None:
+            if letter := letter_of(entry_id, fields):
+                deliver(letter)
+
+        return self._reader.watch(keys.inbox(run_id), after, take)
+
+    async def backlog(self, run_id: str, after: str) -> list[Letter]:
+        """See the port."""
+        with mapped():
+            entries = await self._redis.xrange(keys.inbox(run_id), min="-" if after == "0" else f"({after}")
+        letters = [letter_of(entry_id.decode(), fields) for entry_id, fields in cast("list[Entry]", entries or [])]
+        return [letter for letter in letters if letter]
+
+
+class RedisAudio:
+    """`AudioStreams` on the process's reader; `redis` is any client of the same server."""
+
+    def __init__(self, reader: StreamReader, redis: Redis) -> None:
+        self._reader = reader
+        self._redis = redis
+
+    def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
+        """See the port."""
+        return self._reader.watch(
+            keys.audio(run_id), after, lambda entry_id, fields: deliver(audio_entry_of(entry_id, fields))
+        )
+
+    async def holds(self, run_id: str, entry_id: str) -> bool:
+        """See the port."""
+        with mapped():
+            return bool(await self._redis.xrange(keys.audio(run_id), min=entry_id, max=entry_id, count=1))
+
+    async def trim(self, run_id: str, before: str) -> None:
+        """See the port."""
+        with mapped():
+            await self._redis.xtrim(keys.audio(run_id), minid=before, approximate=False)
+
+
+def letter_of(entry_id: str, fields: Fields) -> Letter | None:
+    """Read an inbox entry; what makes no sense is logged and passed over."""
+    try:
+        data = json.loads(fields.get(b"data") or b"{}")
+        if not isinstance(data, dict):
+            raise TypeError("data is not an object")
+        return Letter(entry_id, fields[b"type"].decode(), data)
+    except (KeyError, TypeError, ValueError, RecursionError) as exc:
+        _log.warning("inbox.undecodable", entry=entry_id, error=type(exc).__name__)
+        return None
+
+
+def audio_entry_of(entry_id: str, fields: Fields) -> AudioEntry:
+    """Read an audio entry: field `a` is audio, field `c` a control; an empty control stands for what is neither."""
+    if (pcm := fields.get(b"a")) is not None:
+        return AudioEntry(entry_id, pcm, {})
+    try:
+        control: Any = json.loads(fields.get(b"c") or b"{}")
+    except (ValueError, RecursionError):
+        control = {}
+    return AudioEntry(entry_id, None, control if isinstance(control, dict) else {})

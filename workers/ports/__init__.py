@@ -1,0 +1,56 @@
+"""What the runners need of the world, in the words of the domain. Adapters implement it; nothing here does anything."""
+
+from workers.ports.batch import BatchService, Inputs, NewRow, OutputFile, OutputUnavailable, RowStore, WatchedJob
+from workers.ports.chat import ChatModel, ProviderFailed, ToolBox, ToolOutcome
+from workers.ports.runs import (
+    Archive,
+    Asleep,
+    Bell,
+    Claimed,
+    Clock,
+    Finished,
+    Granted,
+    Held,
+    Inbox,
+    LeaseLost,
+    Letter,
+    Missing,
+    RunRecord,
+    RunStore,
+    StoreUnavailable,
+)
+from workers.ports.speech import AudioEntry, AudioStreams, SpeechLine, SpeechLost, SpeechService
+
+__all__ = [
+    "Archive",
+    "Asleep",
+    "AudioEntry",
+    "AudioStreams",
+    "BatchService",
+    "Bell",
+    "ChatModel",
+    "Claimed",
+    "Clock",
+    "Finished",
+    "Granted",
+    "Held",
+    "Inbox",
+    "Inputs",
+    "LeaseLost",
+    "Letter",
+    "Missing",
+    "NewRow",
+    "OutputFile",
+    "OutputUnavailable",
+    "ProviderFailed",
+    "RowStore",
+    "RunRecord",
+    "RunStore",
+    "SpeechLine",
+    "SpeechLost",
+    "SpeechService",
+    "StoreUnavailable",
+    "ToolBox",
+    "ToolOutcome",
+    "WatchedJob",
+]

@@ -1,0 +1,70 @@
+"""Speech: the audio that producers write, and the provider's live transcription."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEntry:
+    """One entry of a session's audio stream: raw audio, or a control (an empty object for what is neither)."""
+
+    id: str
+    pcm: bytes | None
+    control: Mapping[str, Any]
+
+
+class AudioStreams(Protocol):
+    """The audio of all sessions of the process, through the same one reader as the inboxes."""
+
+    def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
+        """Call `deliver` on the loop for each entry after id `after` (`"0"` for all); return the way to stop."""
+        ...
+
+    async def holds(self, run_id: str, entry_id: str) -> bool:
+        """Return whether this entry is still there. Raise `StoreUnavailable`."""
+        ...
+
+    async def trim(self, run_id: str, before: str) -> None:
+        """Drop the entries before this one. Raise `StoreUnavailable`."""
+        ...
+
+
+class SpeechLost(Exception):
+    """A connection could not be opened, or ended.
+
+    `code` is the websocket's close code, or the HTTP status that refused it; None for neither.
+    """
+
+    def __init__(
+        self, reason: str, *, code: int | None = None, retryable: bool = True, retry_after_s: float | None = None
+    ) -> None:
+        self.reason = reason
+        self.code = code
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{code}: {reason}" if code is not None else reason)
+
+
+class SpeechLine(Protocol):
+    """One open websocket (WIRE 2). One task sends, another receives."""
+
+    async def send(self, message: bytes | str) -> None:
+        """Send audio or a text message, within a deadline. Raise `SpeechLost`."""
+        ...
+
+    async def receive(self) -> str | bytes:
+        """Return the next message. Raise `SpeechLost` when the peer closed or vanished."""
+        ...
+
+    async def close(self) -> None:
+        """Close, within a bound. Never raises; twice is as good as once."""
+        ...
+
+
+class SpeechService(Protocol):
+    """The provider's live speech-to-text."""
+
+    async def connect(self, query: Sequence[tuple[str, str]], *, credential: str | None) -> SpeechLine:
+        """Open a websocket with these pairs as its query. Raise `SpeechLost`."""
+        ...

@@ -1,0 +1,108 @@
+"""One connection of a speech session: what is to be said goes out in order, what is said comes in as facts.
+
+Two tasks, so that a provider that does not read cannot keep us from hearing it, and the other way round. Whichever
+notices first that the connection is lost says so, once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import orjson
+import structlog
+
+from workers.core.stt.acts import Connect, Connected, Disconnected, Garbled, Said
+from workers.ports import SpeechLine, SpeechLost, SpeechService
+
+Post = Callable[[object], None]
+
+_log = structlog.get_logger(__name__)
+
+
+class Line:
+    """The life of one connection. `chance` returns a number from 0 to 1."""
+
+    def __init__(self, wanted: Connect, speech: SpeechService, chance: Callable[[], float], post: Post) -> None:
+        self._wanted = wanted
+        self._speech = speech
+        self._chance = chance
+        self._post = post
+        self._waiting: deque[bytes | str] = deque()
+        self._something = asyncio.Event()
+        self._is_closing = False
+        self.task = asyncio.create_task(self._live(), name=f"speech:{wanted.conn}")
+        self.task.add_done_callback(self._ended)
+
+    def send(self, message: bytes | str) -> None:
+        """Send after all before it. Never waits: a provider that takes nothing is noticed by the deadline of a send,
+        and what waits here is no more than what the session holds anyway, to send it again."""
+        self._waiting.append(message)
+        self._something.set()
+
+    def stop(self) -> None:
+        """Close; what it says from now on counts no more. A close that is under way is not cut short."""
+        self._post = _nobody
+        if not self._is_closing:
+            self.task.cancel()
+
+    async def _live(self) -> None:
+        try:
+            line = await self._speech.connect(self._wanted.query, credential=self._wanted.credential)
+        except SpeechLost as lost:
+            self._lost(lost)
+            return
+        try:
+            self._post(Connected(self._wanted.conn))
+            await self._converse(line)
+        finally:
+            self._is_closing = True
+            await line.close()
+
+    async def _converse(self, line: SpeechLine) -> None:
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._write(line))
+                both.create_task(self._hear(line))
+        except* SpeechLost as group:
+            self._lost(_first(group))
+
+    async def _write(self, line: SpeechLine) -> None:
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            while self._waiting:
+                await line.send(self._waiting.popleft())
+
+    async def _hear(self, line: SpeechLine) -> None:
+        while True:
+            message = await line.receive()
+            self._post(self._fact(message))  # whoever listens by now, if anybody does
+
+    def _fact(self, message: str | bytes) -> Said | Garbled:
+        try:
+            said = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            return Garbled(self._wanted.conn, "not JSON")
+        if not isinstance(said, dict):
+            return Garbled(self._wanted.conn, f"a {type(said).__name__}, not an object")
+        return Said(self._wanted.conn, said)
+
+    def _lost(self, lost: SpeechLost) -> None:
+        conn, chance = self._wanted.conn, self._chance()
+        self._post(Disconnected(conn, lost.code, lost.reason, lost.retryable, chance, lost.retry_after_s))
+        self._post = _nobody
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A defect of ours ends the run, unless nobody listens any more."""
+        if not task.cancelled() and isinstance(exc := task.exception(), Exception):
+            _log.error("speech.defect", conn=self._wanted.conn, error=repr(exc))
+            self._post(exc)
+
+
+def _nobody(fact: object) -> None:
+    """Hear what does not count any more."""
+
+
+def _first(group: BaseExceptionGroup[SpeechLost]) -> SpeechLost:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
