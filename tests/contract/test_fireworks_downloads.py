@@ -303,7 +303,7 @@ async def test_sixty_megabytes_go_up_and_come_down_in_a_few(signed: bool) -> Non
         finally:
             tracemalloc.stop()
         assert (read, running.stats.batch.bytes_uploaded, running.stats.batch.bytes_downloaded) == (size, size, size)
-    assert peak < 8 * MEGABYTE, f"{peak / MEGABYTE:.1f} MB"
+    assert peak < 5 * MEGABYTE, f"{peak / MEGABYTE:.1f} MB"
 
 
 @pytest.mark.requirement("BATCH-07")

@@ -18,16 +18,17 @@ How a chat request is answered, module by module:
     validation `schema` says what a body may hold; here are the refusals that a schema cannot express
     direction  decides the answer:
     scenes       the first rule that matches scripts the answer, its faults and its pace
-    sampler      without a script: seeded prose, tool calls, or JSON under a schema
+    sampler      without a script: seeded prose, tool calls, JSON under a schema, text under a grammar
     completion   token limit, stop sequences, usage
     chat       plays it:
     sse          the stream in wire order; `disturbance` breaks it; `streaming` writes it at its pace
 
 Honoured: `n`, `stop`, `max_tokens`, `ignore_eos`, `prompt_truncate_len`, `context_length_exceeded_behavior`, tool
-choice, JSON mode and JSON schema (a fixed subset), `reasoning_effort`, `thinking`, `perf_metrics_in_response`, prompt
-caching, `stream_options.include_usage` and `.buffer_tokens`. Refused with a 400 that names the field, never ignored:
-what would change the shape of the answer and is not built (`validation.NOT_BUILT`: logprobs, echo, raw_output; and
-grammars). Accepted without visible effect: temperature, penalties and their kin, since nothing here has probabilities.
+choice, JSON mode, JSON schema (a fixed subset), grammars, `reasoning_effort`, `thinking`, `perf_metrics_in_response`,
+prompt caching, `stream_options.include_usage` and `.buffer_tokens`. Refused with a 400 that names the field, never
+ignored: what would change the shape of the answer and is not built (`validation.NOT_BUILT`: logprobs, echo,
+raw_output). Accepted without visible effect: temperature, penalties and their kin, since nothing here has
+probabilities.
 
 Everything sampled is a function of (seed, request). Ids also count how often the same request was seen, so they are
 unique within a server and the same again after a restart or a reset.

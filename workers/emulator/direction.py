@@ -124,7 +124,7 @@ class Director:
         rng = identity.generator(index)
         scripted = held_to(accepted.shape, _scripted(cue, dialogue, rng))
         speech = scripted or improvise(dialogue, accepted.shape, rng)
-        # A JSON schema suppresses reasoning (WIRE 4.2).
+        # A JSON schema suppresses reasoning (WIRE 4.2); so does a grammar here, of which the wire says nothing.
         if speech.reasoning is None and accepted.effort != "none" and accepted.shape is None:
             speech = Speech(speech.text, speech.calls, reason(accepted.effort, dialogue.user, rng), speech.interleave)
         limits = Limits(

@@ -143,17 +143,25 @@ class _Search:
                 continue
             seen.add((draft.matcher.place, draft.at))
             self.tried += 1
-            wanted = self._script[draft.at : draft.at + RUN]
-            run = draft.matcher.copy().follow(wanted)
+            further = self._followed(draft)
+            run = further.at - draft.at
             if run == RUN:
                 return draft
-            if run and (best is None or run - draft.edits > best[0]):
-                best = run - draft.edits, draft
-            if run == len(wanted):
-                self._add_end(draft, wanted)
+            if further.at == len(self._script):
+                self._add(further, final=True)
+            elif run:
+                self._add(further)
+                if best is None or run - draft.edits > best[0]:
+                    best = run - draft.edits, further
             for following in self._edited(draft):
                 self._add(following)
         return best[1] if best else None
+
+    def _followed(self, draft: _Draft) -> _Draft:
+        """The draft with as much of the script as can be followed, up to `RUN` characters."""
+        matcher = draft.matcher.copy()
+        end = draft.at + matcher.follow(self._script[draft.at : draft.at + RUN])
+        return _Draft(matcher, end, draft.written + self._script[draft.at : end], draft.edits)
 
     def _edited(self, draft: _Draft) -> Iterator[_Draft]:
         """One edit more, in the order in which equal ones are preferred: a character less, another one, one more."""
@@ -176,14 +184,10 @@ class _Search:
         nearest = [_nearest(ranges, soon[0]) if soon else _plainest(ranges) for ranges in classes]
         return list(dict.fromkeys([*(char for char in soon if _holds(choices, char)), *nearest]))
 
-    def _add(self, draft: _Draft) -> None:
-        heappush(self._due, (draft.edits, next(self._numbers), False, draft))
-
-    def _add_end(self, draft: _Draft, rest: str) -> None:
-        """The script can be followed to its end: what completes the text then is part of the price."""
-        after = draft.matcher.copy()
-        after.follow(rest)
-        heappush(self._due, (draft.edits + after.shortest, next(self._numbers), True, draft))
+    def _add(self, draft: _Draft, *, final: bool = False) -> None:
+        """Put a draft in the queue. At the end of the script, what completes the text is part of the price."""
+        price = draft.edits + (draft.matcher.shortest if final else 0)
+        heappush(self._due, (price, next(self._numbers), final, draft))
 
 
 def _some(ranges: Ranges, rng: Random) -> str:

@@ -95,7 +95,8 @@ class WatchedJob:
 class RowStore(Protocol):
     """The rows of batches. Every call raises `StoreUnavailable`; those with `life` raise `LeaseLost` under an old one.
 
-    `life` counts the workers of a run, from 1: once a later one has written, nothing comes from an earlier one.
+    `life` is larger for each later worker of a run, up to 2**62: once one has written, nothing comes from an earlier
+    one any more, be it on its way already.
     """
 
     async def restart(self, run_id: str, life: int) -> None:
@@ -123,7 +124,7 @@ class RowStore(Protocol):
         ...
 
     async def cut(self, run_id: str, life: int, wanted: CutRows, cutter: Cutter) -> None:
-        """Move pending rows to the shards that the cutter says, and forget their faults."""
+        """Move pending rows to the shards that the cutter says, and forget their faults and answers; all or none."""
         ...
 
     async def counts(self, run_id: str, shard: int | None = None) -> Counts:

@@ -136,37 +136,48 @@ async def measured(tmp_path: Path, migrated_file: Path) -> AsyncIterator[tuple[S
     await database.close()
 
 
-async def test_the_work_for_a_row_does_not_grow_with_the_batch_or_the_shard(
-    measured: tuple[SqlBatches, Steps],
+@pytest.mark.parametrize("shard_rows", [500, 1 << 40], ids=["many shards", "one shard"])
+async def test_the_work_for_a_row_does_not_grow_with_the_batch(
+    measured: tuple[SqlBatches, Steps], shard_rows: int
 ) -> None:
     store, steps = measured
-
-    async def work(run_id: str, count: int) -> list[int]:
-        """Do all that is done to a batch that is one shard."""
-
-        async def add() -> None:
-            await store.restart(run_id, 1)
-            for rows in many(count, size=10):
-                await store.add(run_id, 1, [NewRow(r.number, r.custom_id, 1, r.size, r.body) for r in rows])
-
-        async def settle() -> None:
-            for found in outcomes(count):
-                await store.settle(run_id, 1, found)
-
-        halved = store.cut(run_id, 1, CutRows(1, "split", 1, count, 1, 2), Halver(count, 2))
-        again = store.cut(run_id, 1, CutRows(1, "again", 0, count // 10, 2, 4), Cutter(100, 1 << 40, 4))
-        verdict = store.give_verdict(run_id, 1, 4, Verdict("failed", "missing", ""))
-        every: list[Awaitable[object]] = [
-            add(), lines_of_shard(store, run_id, 1), store.ids(run_id, 1), halved, settle(), again, verdict,
-            store.counts(run_id), store.counts(run_id, 4), store.restart(run_id, 1),
-        ]  # fmt: skip
-        return [await steps.of(each) for each in every]
-
-    await work("other", 6_000)
-    small, large = await work("small", 3_000), await work("large", 12_000)
+    await all_that_is_done(store, steps, "other", 6_000, shard_rows)
+    small = await all_that_is_done(store, steps, "small", 3_000, shard_rows)
+    large = await all_that_is_done(store, steps, "large", 12_000, shard_rows)
     assert sum(small) > 500, "it is measured"
     for few, lots in zip(small, large, strict=True):
         assert lots <= 5 * few + 3
+
+
+async def all_that_is_done(store: SqlBatches, steps: Steps, run_id: str, count: int, shard_rows: int) -> list[int]:
+    """Return the steps of each thing that is done to a batch."""
+    last = 1 + (count - 1) // shard_rows
+
+    async def add() -> None:
+        await store.restart(run_id, 1)
+        for rows in many(count, size=10):
+            placed = [NewRow(r.number, r.custom_id, 1 + (r.number - 1) // shard_rows, r.size, r.body) for r in rows]
+            await store.add(run_id, 1, placed)
+
+    async def settle() -> None:
+        for found in outcomes(count):
+            await store.settle(run_id, 1, found)
+
+    async def each_shard(act: Callable[[int], Awaitable[object]]) -> None:
+        for shard in range(1, last + 1):
+            await act(shard)
+
+    halved = store.cut(run_id, 1, CutRows(1, "split", last, count, 1, last + 1), Halver(count, last + 1))
+    again = store.cut(run_id, 1, CutRows(1, "again", 0, count // 10, 2, last + 3), Cutter(100, 1 << 40, last + 3))
+    verdict = Verdict("failed", "missing", "")
+    every: list[Awaitable[object]] = [
+        add(), each_shard(lambda shard: lines_of_shard(store, run_id, shard)),
+        each_shard(lambda shard: store.ids(run_id, shard)), halved, settle(), again,
+        store.give_verdict(run_id, 1, last + 3, verdict), store.counts(run_id),
+        each_shard(lambda shard: store.counts(run_id, shard)), each_shard(lambda shard: store.reasons(run_id, shard)),
+        store.restart(run_id, 1),
+    ]  # fmt: skip
+    return [await steps.of(each) for each in every]
 
 
 async def test_a_read_of_large_rows_is_bounded_by_their_bytes(sql: SqlWorld, run_id: str) -> None:

@@ -216,10 +216,6 @@ def test_integer_logprobs_are_refused_even_when_zero() -> None:
     assert "field: 'logprobs', value: 0" in message_of(chat(logprobs=0))
 
 
-def test_grammars_are_refused_for_now() -> None:
-    assert "not yet supported" in message_of(chat(response_format={"type": "grammar", "grammar": 'root ::= "a"'}))
-
-
 @pytest.mark.parametrize(
     "choice", ["required", "any", {"type": "function", "name": "x"}, {"type": "function", "function": {"name": "x"}}]
 )

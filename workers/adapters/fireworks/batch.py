@@ -76,15 +76,17 @@ class FireworksBatch:
         try:
             await send(dataset, chunks, size, credential)
         except ProviderFailed as error:
-            if error.failure.provider_status not in _REFUSED:
-                raise
-            refused = error
+            failure = error.failure
         else:
             return
-        # An upload of before, whose answer was lost, may have been enough meanwhile.
-        there = await self._dataset(dataset, credential)
-        if there is None or not _is_ready(there):
-            raise refused
+        if failure.provider_status == _NOT_FOUND:  # whoever tries again creates it again
+            failure = failure.model_copy(update={"retryable": True})
+        elif failure.provider_status in _REFUSED:
+            # An upload of before, whose answer was lost, may have been enough meanwhile.
+            there = await self._dataset(dataset, credential)
+            if there is not None and _is_ready(there):
+                return
+        raise ProviderFailed(failure)
 
     async def _upload_directly(self, dataset: str, chunks: Chunks, size: int, credential: str | None) -> None:
         url = self._plane.url("datasets", dataset, "upload")
@@ -148,7 +150,7 @@ class FireworksBatch:
 
         `chunks` is closed when the next file is asked for. A dataset without any file is unavailable, too.
         """
-        for key in sorted(await self._urls_of(dataset, credential)):
+        for key in sorted(await self._urls_of(dataset, credential), key=_by_base_name):
 
             async def url_of(key: str = key) -> str:
                 urls = await self._urls_of(dataset, credential)
@@ -261,3 +263,7 @@ def _unexpected(why: str) -> Failure:
     return Failure(
         code="provider_unexpected_answer", category="protocol", at_fault="provider", retryable=True, message=why[:500]
     )  # fmt: skip
+
+
+def _by_base_name(key: str) -> tuple[str, str]:
+    return last_segment(key), key

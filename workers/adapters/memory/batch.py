@@ -142,6 +142,8 @@ class MemoryBatch:
     ) -> None:  # fmt: skip
         """See the port. What `chunks` raises is raised, and `ValueError` when it has not `size` bytes."""
         trouble = await self._called("upload", dataset, credential)
+        if last_segment(dataset) not in self.datasets:
+            raise ProviderFailed(_NOT_FOUND.model_copy(update={"retryable": True}))
         found = self._dataset(dataset)
         data = await _whole(chunks(), size, trouble)
         found.files = {f"{last_segment(dataset)}.jsonl": data}
