@@ -35,8 +35,8 @@ types: setup ## Types, strict (mypy)
 arrows: setup ## Who may import whom (import-linter)
 	@exec $(BIN)/lint-imports
 
-unit: setup ## The tests that need nothing but Python, and the house rules
-	@exec $(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/test_architecture.py tests/test_requirements.py $(ARGS)
+unit: setup ## The tests that need nothing but Python and less than a second, and the house rules
+	@exec $(BIN)/pytest -q -n 2 --dist worksteal -m "not long" tests/unit tests/test_architecture.py tests/test_requirements.py $(ARGS)
 
 faults: setup ## Real processes under kill, pause and outage
 	@$(if $(wildcard tests/faults/test_*.py),exec $(BIN)/pytest tests/faults $(ARGS),$(call nothing,tests/faults))

@@ -75,10 +75,11 @@ def test_a_run_that_does_not_exist_is_one_line_and_exit_code_1(cluster: Cluster,
 
 @pytest.mark.requirement("OPS-01")
 def test_doctor_finds_a_running_service_well(cluster: Cluster) -> None:
-    url = f"{cluster.emulator_url}/inference/v1"
-    done = run(cluster, "doctor", FIREWORKS_API_KEY="fw_doctor", FIREWORKS_BASE_URL=url)
+    names = ("FIREWORKS_BASE_URL", "FIREWORKS_AUDIO_STREAMING_URL")
+    urls = {name: cluster.env[name] for name in names}
+    done = run(cluster, "doctor", FIREWORKS_API_KEY="fw_doctor", **urls)
     assert done.returncode == 0, done.stdout
-    for part in ("redis", "broker", "sql", "workers", "tools", "provider"):
+    for part in ("redis", "broker", "sql", "workers", "tools", "provider", "speech"):
         assert part in done.stdout
     assert "fw_doctor" not in done.stdout + done.stderr
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from api_contracts.chat import ChatRequest
 from api_contracts.client import Client
-from api_contracts.client.submission import chat_request, submission
+from api_contracts.client.submission import checked, submission
 from tests.acceptance.cluster import Cluster, say
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.servers import embedded_valkey
@@ -33,7 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_a_run_that_was_recorded_and_never_sent_is_found_and_started_once(cluster: Cluster, name: str) -> None:
     """Its producer died between the record and the message."""
     settings = cluster.client.settings.model_copy(update={"lost_message_s": 1.0})
-    script = submission("chat", chat_request(say("echo found"), {}), name, settings).script
+    script = submission("chat", checked(ChatRequest, say("echo found"), {}), name, settings).script
     assert cluster.redis.eval(script.script, len(script.keys), *script.keys, *script.args) == "created"
     events = list(cluster.client.follow(name, timeout_s=60))
     assert is_right(events)

@@ -59,6 +59,7 @@ def test_the_limit_cuts_the_same_text_and_says_so() -> None:
     assert (whole.content or "").startswith(cut.content or "-")
 
 
+@pytest.mark.long
 def test_a_grammar_whose_shortest_text_is_long_is_cut_or_completed() -> None:
     grammar = 'root ::= "word "{2000} "."'
     assert take(_under(grammar, max_tokens=100)).completions[0].finish_reason == "length"

@@ -25,6 +25,7 @@ NESTED = 'root ::= "[" (root ("," root)*)? "]" | [0-9]+ | "\\"" [^"\\\\]* "\\""'
 
 @settings(max_examples=60)
 @given(rules=RULES, seed=st.integers(0, 2**32), script=st.text("ab[é\nz ", max_size=12))
+@pytest.mark.long
 def test_what_is_said_always_matches(rules: Rules, seed: int, script: str) -> None:
     assume(not is_refused(rules))
     grammar = parse(written(rules))

@@ -201,6 +201,7 @@ async def ends_after_a_cut(append: int, when: str) -> bool:
 
 
 @pytest.mark.requirement("STT-10", "STT-17", "RUN-04")
+@pytest.mark.long
 async def test_dead_before_and_after_every_append() -> None:
     """The line to the store is cut at each append in turn: no word is lost, none is doubled."""
     for append in itertools.count(1):

@@ -15,8 +15,9 @@ if tonumber(lease[2]) > now then
   redis.call('ZADD', KEYS[2], lease[2], ARGV[1])
   return {'held'}
 end
-redis.call('HDEL', KEYS[1], 'parked')
 local looks = tonumber(lease[3] or '0')
+-- What takes memory comes first: a full server must refuse the script before it has changed anything.
 redis.call('HSET', KEYS[1], 'looks', looks + 1)
+redis.call('HDEL', KEYS[1], 'parked')
 redis.call('ZADD', KEYS[2], now + math.min(ARGV[2] * 2 ^ math.min(looks, 20), tonumber(ARGV[3])), ARGV[1])
 return {'claimed', lease[5] or ''}

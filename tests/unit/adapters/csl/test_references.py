@@ -108,6 +108,7 @@ metadata = st.fixed_dictionaries(
 
 @settings(max_examples=60, deadline=None)
 @given(metadata, st.sampled_from(STYLES))
+@pytest.mark.long
 def test_whatever_the_contract_lets_through_is_one_line(item: dict[str, Any], style: Style) -> None:
     try:
         source = Source(id="s", content="x", metadata=item)

@@ -79,6 +79,7 @@ def completed(world: World) -> BatchResult:
         }
     ),
 )
+@pytest.mark.long
 def test_every_row_is_settled_once_and_no_shard_has_two_jobs_whatever_goes_wrong(
     fates: list[Fate], fields: dict[str, Any], outcomes: list[Outcome], troubles: dict[int, TroubleKind],
     poller: Poller, die_at_event: int | None, ways: dict[str, Any],
@@ -100,6 +101,7 @@ def test_every_row_is_settled_once_and_no_shard_has_two_jobs_whatever_goes_wrong
     deadline_s=st.none() | st.floats(1, 2_000),
     poller=POLLERS,
 )
+@pytest.mark.long
 def test_it_ends_by_refusals_cancels_and_deadlines_too_and_the_ledger_holds(
     fates: list[Fate], fields: dict[str, Any], outcomes: list[Outcome], troubles: dict[int, TroubleKind],
     cancel_at: float | None, deadline_s: float | None, poller: Poller,
@@ -115,6 +117,7 @@ def test_it_ends_by_refusals_cancels_and_deadlines_too_and_the_ledger_holds(
 
 @pytest.mark.requirement("BATCH-03")
 @pytest.mark.parametrize("kind", ["die_before", "die_after", "die_halfway", "lose_reply"])
+@pytest.mark.long
 def test_a_worker_may_die_at_each_effect(kind: TroubleKind) -> None:
     fates: list[Fate] = ["ok", "fickle", "error"]
     fields = {"shard_rows": 2, "attempts": 2}
@@ -128,6 +131,7 @@ def test_a_worker_may_die_at_each_effect(kind: TroubleKind) -> None:
 
 
 @pytest.mark.requirement("BATCH-03")
+@pytest.mark.long
 def test_a_worker_may_die_at_each_event() -> None:
     fates: list[Fate] = ["ok", "fickle", "ok", "poison"]
     usual = world_of(fates, {"shard_rows": 3})

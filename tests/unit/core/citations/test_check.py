@@ -205,6 +205,7 @@ KNOWN = [piece for piece in PIECES if not set(piece) & set("[79") or piece in ("
 @pytest.mark.requirement("CITE-05", "CITE-06")
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(SPACES), st.sampled_from(KNOWN))))
+@pytest.mark.long
 def test_full_support_has_citations_and_every_span_is_in_the_text(pieces: list[tuple[str, str]]) -> None:
     text = "".join(space + word for space, word in pieces)
     found = check(text)

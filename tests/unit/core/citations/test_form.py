@@ -31,6 +31,7 @@ def accepts(form: Form, text: str) -> bool:
 @pytest.mark.requirement("CITE-03")
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(FORMS), st.integers(0, 2**32), st.integers(0, 160))
+@pytest.mark.long
 def test_whatever_the_grammar_accepts_cites_existing_passages_only(form: Form, seed: int, length: int) -> None:
     text = walk(compiled(form.grammar), Random(seed), length)
     cited = re.findall(r"\[([0-9]+)\]", text)
@@ -44,6 +45,7 @@ def test_whatever_the_grammar_accepts_cites_existing_passages_only(form: Form, s
 @pytest.mark.requirement("CITE-03", "CITE-05")
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([f for f in FORMS if f.policy == "required"]), st.integers(0, 2**32), st.integers(0, 160))
+@pytest.mark.long
 def test_no_uncited_sentence_hides_in_what_required_accepts(form: Form, seed: int, length: int) -> None:
     text = walk(compiled(form.grammar), Random(seed), length)
     assert sentences(text)
@@ -177,6 +179,7 @@ def test_the_tighter_form_wants_less_and_shorter_sentences(form: Form) -> None:
 @pytest.mark.requirement("CITE-05")
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([form for form in FORMS if form.words]), st.integers(0, 2**32), st.integers(0, 120))
+@pytest.mark.long
 def test_what_the_tighter_form_accepts_the_first_accepts_too(tight: Form, seed: int, length: int) -> None:
     first = Form(tight.policy, tight.numbers, 8)
     assert accepts(first, walk(compiled(tight.grammar), Random(seed), length))

@@ -85,6 +85,7 @@ def test_a_grammar_that_comes_back_to_where_it_was_costs_one_step_a_character() 
     assert len(answer) <= matcher.steps < 1.1 * len(answer)
 
 
+@pytest.mark.long
 def test_a_long_answer_matches_a_grammar_with_the_quotes_of_500_sources() -> None:
     rng = random.Random(7)
     sources = [" ".join(f"w{rng.randrange(1000)}" for _ in range(40)) for _ in range(500)]
@@ -129,6 +130,7 @@ def test_a_deep_or_wide_grammar_is_a_grammar(text: str, answer: str) -> None:
     assert parse(text).matches(answer)
 
 
+@pytest.mark.long
 def test_an_answer_may_nest_as_deep_as_it_is_long() -> None:
     grammar = parse('root ::= n\nn ::= "(" n ")" | ""')
     assert grammar.matches("(" * 10_000 + ")" * 10_000)

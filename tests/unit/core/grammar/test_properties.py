@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def test_what_recurses_on_its_left_or_never_ends_is_refused_and_nothing_else(rul
 
 @settings(max_examples=100)
 @given(rules=RULES, data=st.data())
+@pytest.mark.long
 def test_the_matcher_agrees_with_one_that_tries_everything(rules: Rules, data: Any) -> None:
     grammar = _parsed(rules)
     for text in (data.draw(_TEXTS), _some_text(grammar, data), _some_text(grammar, data) + data.draw(_TEXTS)):

@@ -107,6 +107,7 @@ def test_a_connection_whose_voice_nobody_can_hear_ends_with_an_error(at_the_end:
 
 
 @has_sphinx
+@pytest.mark.long
 def test_a_real_voice_is_recognised_as_it_speaks_and_the_same_each_time() -> None:
     engines = Engines(SpeechConfig(engine="pocketsphinx"))
     runs = []

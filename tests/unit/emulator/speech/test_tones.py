@@ -27,6 +27,7 @@ def _is_part_of(some: list[str], whole: list[str]) -> bool:
     return all(word in rest for word in some)
 
 
+@pytest.mark.long
 def test_every_word_of_the_vocabulary_is_heard_where_it_was_said() -> None:
     words = heard(frames(encode(VOCABULARY)))
     assert len(set(VOCABULARY)) == 256
@@ -36,6 +37,7 @@ def test_every_word_of_the_vocabulary_is_heard_where_it_was_said() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(VOCABULARY), max_size=4), st.lists(st.integers(0, 4000), max_size=12))
+@pytest.mark.long
 def test_any_split_of_the_samples_gives_the_same_words(words: list[str], cuts: list[int]) -> None:
     pcm = encode(words)
     places = sorted({min(2 * cut, len(pcm)) for cut in cuts} | {0, len(pcm)})
@@ -50,6 +52,7 @@ LOSSES = st.tuples(st.integers(0, VOICE - 3), st.integers(3, 3 * WORD))
 
 @settings(max_examples=150, deadline=None)
 @given(LOSSES)
+@pytest.mark.long
 def test_a_lost_stretch_is_noticed_and_invents_nothing(loss: tuple[int, int]) -> None:
     start, length = loss
     words = heard(frames(SOUND[: 2 * start] + SOUND[2 * min(start + length, VOICE) :]))
@@ -59,6 +62,7 @@ def test_a_lost_stretch_is_noticed_and_invents_nothing(loss: tuple[int, int]) ->
 
 @settings(max_examples=150, deadline=None)
 @given(LOSSES)
+@pytest.mark.long
 def test_a_repeated_stretch_is_noticed_and_invents_nothing(repetition: tuple[int, int]) -> None:
     start, length = repetition
     end = min(start + length, VOICE)
