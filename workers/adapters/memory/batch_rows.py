@@ -9,9 +9,10 @@ from api_contracts.batch_rows import RowState
 from workers.core.batch import jobs
 from workers.core.batch.acts import Counts, CutRows, Verdict
 from workers.core.batch.cutter import Cutter
-from workers.core.batch.jobs import JobView, clean
+from workers.core.batch.jobs import JobView
 from workers.core.batch.outputs import RowOutcome
 from workers.core.batch.rows import line_of
+from workers.core.text import filterable
 from workers.ports import LeaseLost, NewRow, WatchedJob
 
 _PAGE: Final = 500
@@ -102,7 +103,7 @@ class MemoryBatchRows:
         for outcome in outcomes:
             row = rows.get(outcome.number)
             if row is not None and row.state == "pending":
-                row.state, row.code, row.message = outcome.state, outcome.code, clean(outcome.message)
+                row.state, row.code, row.message = outcome.state, outcome.code, filterable(outcome.message)
                 row.response = outcome.response or None
 
     async def give_verdict(self, run_id: str, life: int, shard: int, verdict: Verdict) -> None:
@@ -110,7 +111,7 @@ class MemoryBatchRows:
         self._fenced(run_id, life)
         for row in self._of(run_id, shard):
             if row.state == "pending" and not row.code:
-                row.state, row.code, row.message = verdict.state, verdict.code, clean(verdict.message)
+                row.state, row.code, row.message = verdict.state, verdict.code, filterable(verdict.message)
 
     async def cut(self, run_id: str, life: int, wanted: CutRows, cutter: Cutter) -> None:
         """See the port."""
@@ -172,10 +173,10 @@ class MemoryBatchRows:
 
 
 def _kept(row: NewRow) -> KeptRow:
-    custom_id = None if row.custom_id is None else clean(row.custom_id)
+    custom_id = None if row.custom_id is None else filterable(row.custom_id)
     if row.fault is None:
         return KeptRow(row.number, custom_id, "pending", row.shard, 1, row.size, row.body)
-    code, message = row.fault.code, clean(row.fault.message)
+    code, message = row.fault.code, filterable(row.fault.message)
     return KeptRow(row.number, custom_id, "quarantined", row.shard, 0, row.size, row.body, code, message)
 
 

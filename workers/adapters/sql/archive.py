@@ -7,7 +7,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from api_contracts.client.results import CONNECT_S
 from workers.adapters.sql.database import RecordRefused, SqlDatabase
-from workers.adapters.sql.tables import SCHEMA, VERSION_TABLE, filterable, runs
+from workers.adapters.sql.tables import SCHEMA, VERSION_TABLE, runs
+from workers.core.text import filterable
 from workers.ports import RunRecord, StoreUnavailable
 
 __all__ = ["RecordRefused", "SqlArchive"]

@@ -8,13 +8,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from api_contracts.batch_rows import RowState
 from workers.adapters.sql.database import SqlDatabase
-from workers.adapters.sql.tables import batch_jobs, batch_rows, batches, filterable
+from workers.adapters.sql.tables import batch_jobs, batch_rows, batches
 from workers.core.batch import jobs
 from workers.core.batch.acts import Counts, CutRows, Verdict
 from workers.core.batch.cutter import Cutter
 from workers.core.batch.jobs import JobView
 from workers.core.batch.outputs import RowOutcome
 from workers.core.batch.rows import line_of
+from workers.core.text import filterable
 from workers.ports import LeaseLost, NewRow, WatchedJob
 
 _PAGE_ROWS: Final = 500

@@ -78,12 +78,3 @@ batch_jobs: Final = Table(
     Column("seen", JSON, nullable=False),
     Index(None, "look_at"),
 )
-
-
-def filterable(value: str) -> str:
-    """Return text that every database can store and search: NUL and half a surrogate pair become U+FFFD.
-
-    For what rows are selected by: tenant and labels. On PostgreSQL one NUL in a label fails a query over all rows,
-    and refusing the record would leave a run that can never end. A result needs none of this: it is kept exactly.
-    """
-    return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)

@@ -5,13 +5,13 @@ through the inbox as a signal of type `batch_state`. Ids in the inbox: `signal_i
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from api_contracts.batch import JobGroup
+from workers.core.text import filterable
 
 SIGNAL: Final = "batch_state"
 GONE: Final = "GONE"
@@ -35,7 +35,6 @@ _GROUPS: Final[dict[JobGroup, tuple[str, ...]]] = {
 }
 _GROUP_OF: Final = {state: group for group, states in _GROUPS.items() for state in states}
 _LONGEST_MESSAGE: Final = 1000
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 class Progress(NamedTuple):
@@ -171,9 +170,4 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return clean(value) if isinstance(value, str) else ""
-
-
-def clean(text: str) -> str:
-    """Return text that can be stored anywhere: half a surrogate pair and NUL become U+FFFD."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    return filterable(value) if isinstance(value, str) else ""

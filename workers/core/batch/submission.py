@@ -29,8 +29,9 @@ from workers.core.batch.plan import Next, Planner
 from workers.core.batch.result import result_of
 from workers.core.batch.settling import Fact, Settler
 from workers.core.batch.state import BatchState, Shard
-from workers.core.chat.calls import DEADLINE_EXCEEDED
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
 from workers.core.runs.frame import Action, Begin, Draining, Effect, Finish, Park, Release, SignalArrived, later_id
+from workers.core.text import filterable
 
 AT_ONCE: Final = 4
 """Steps under way at the same time."""
@@ -280,8 +281,7 @@ class BatchSubmission:
         self._desk.act(Release())
 
     def _run_deadline(self) -> float | None:
-        limit = self._request.deadline_s
-        return None if limit is None or self.state.ending else self.state.queued_at + limit
+        return None if self.state.ending else deadline_of(self.state.queued_at, self._request.deadline_s)
 
     def _why(self) -> str:
         """Say in a few words what the run waits for."""
@@ -291,4 +291,4 @@ class BatchSubmission:
 
 
 def _word(value: object) -> str:
-    return jobs.clean(str(value or ""))[:_LONGEST_WORD]
+    return filterable(str(value or ""))[:_LONGEST_WORD]

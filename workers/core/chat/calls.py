@@ -15,15 +15,12 @@ from workers.core.chat.assembler import Answer
 from workers.core.chat.cards import ToolCard
 from workers.core.chat.state import Call, Settling
 from workers.core.runs.frame import SignalArrived
+from workers.core.text import storable
 
 ROUNDS_EXHAUSTED: Final = Failure(
     code="rounds_exhausted", category="limit", at_fault="provider",
     message="the model asked for tools although the last round allows none",
 )  # fmt: skip
-DEADLINE_EXCEEDED: Final = Failure(
-    code="deadline_exceeded", category="deadline", at_fault="caller", message="the run's deadline_s has passed"
-)
-
 _NOT_AVAILABLE = "The tool {name} is not available."
 _BAD_ARGUMENTS = "The arguments are not a JSON object; call the tool again with a JSON object."
 _OVER_LIMIT = "This run may make no more tool calls; answer with what is known."
@@ -157,11 +154,6 @@ def unknown(call_id: str) -> chat.CallOutcomeUnknown:
 def text_of(value: Any) -> str:
     """Return what the model reads: text as it is, anything else as JSON. 0, False, [], {}, "" and None are results."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def storable(text: str) -> str:
-    """Return `text` without what JSON lets in and UTF-8 does not: halves of surrogate pairs become question marks."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _refusal(call: Wanted, card: ToolCard | None, *, free: bool) -> str | None:

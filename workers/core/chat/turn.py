@@ -29,7 +29,9 @@ from workers.core.chat.cards import ToolCard
 from workers.core.chat.result import result_of
 from workers.core.chat.state import Call, ChatState, Settling
 from workers.core.retry import pause_s
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
 from workers.core.runs.frame import Action, Begin, Draining, Emit, Finish, Release, SignalArrived, Woke
+from workers.core.text import storable
 
 
 class ChatTurn:
@@ -106,7 +108,7 @@ class ChatTurn:
         if self.state.cancelling is not None:
             self._finish("cancelled", None, now)
         elif self._is_late(now):
-            self._finish("failed", calls.DEADLINE_EXCEEDED, now)
+            self._finish("failed", DEADLINE_EXCEEDED, now)
         elif self.state.asking:
             self._emit(chat.ChatReplaced(attempt=self.state.attempt, reason="its worker was lost"), now)
             self._ask(now)
@@ -271,13 +273,13 @@ class ChatTurn:
     def _signal(self, letter: SignalArrived, now: float) -> None:
         match letter.type:
             case "cancel":
-                reason = calls.storable(str(letter.data.get("reason") or ""))[:200]
+                reason = storable(str(letter.data.get("reason") or ""))[:200]
                 self._emit(runs.RunCancelling(inbox=letter.id, reason=reason), now)
                 self._finish("cancelled", None, now)
             case "tool_result":
                 self._delivered(letter, now)
             case "conflict":
-                digest = calls.storable(str(letter.data.get("digest") or ""))[:64]
+                digest = storable(str(letter.data.get("digest") or ""))[:64]
                 self._emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
             case _:
                 pass
@@ -293,7 +295,7 @@ class ChatTurn:
 
     def _woke(self, now: float) -> None:
         if self._is_late(now):
-            self._finish("failed", calls.DEADLINE_EXCEEDED, now)
+            self._finish("failed", DEADLINE_EXCEEDED, now)
         elif self._force_at is not None and now >= self._force_at:
             self._release()
         elif self._time_out(now):
@@ -327,8 +329,7 @@ class ChatTurn:
         return (end := self._run_deadline()) is not None and now >= end
 
     def _run_deadline(self) -> float | None:
-        limit = self._request.deadline_s
-        return None if limit is None else self.state.queued_at + limit
+        return deadline_of(self.state.queued_at, self._request.deadline_s)
 
     def _may_have_begun(self, call: Call) -> bool:
         sent_before = self._resumed and call.reserved.where == "task"

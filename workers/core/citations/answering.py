@@ -15,7 +15,6 @@ from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Status
 from workers.core.chat import acts
 from workers.core.chat.assembler import Answer
-from workers.core.chat.calls import DEADLINE_EXCEEDED, storable
 from workers.core.citations.check import Fault, checked, compiled, failure_of, fault_of
 from workers.core.citations.plan import Plan
 from workers.core.citations.references import ReferenceStyles, references_of
@@ -23,7 +22,9 @@ from workers.core.citations.result import answered, unanswered
 from workers.core.citations.speech import Speech, heard
 from workers.core.citations.state import CiteState
 from workers.core.retry import pause_s
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
 from workers.core.runs.frame import Action, Begin, Draining, Emit, Finish, Release, SignalArrived, Woke
+from workers.core.text import storable
 
 
 class CiteAnswer:
@@ -236,8 +237,7 @@ class CiteAnswer:
         return (end := self._run_deadline()) is not None and now >= end
 
     def _run_deadline(self) -> float | None:
-        limit = self._request.deadline_s
-        return None if limit is None else self.state.queued_at + limit
+        return deadline_of(self.state.queued_at, self._request.deadline_s)
 
     def _is_present(self, attempt: int) -> bool:
         return self.state.asking and attempt == self.state.attempt

@@ -72,6 +72,3 @@ TOO_MANY_ERRORS: Final = Failure(
     code="stt_errors", category="protocol", at_fault="provider", retryable=True,
     message="the provider sent nothing but errors",
 )  # fmt: skip
-DEADLINE_EXCEEDED: Final = Failure(
-    code="deadline_exceeded", category="deadline", at_fault="caller", message="the run's deadline_s has passed"
-)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from workers.core.text import storable
+
 _LONGEST_S: Final = 1e6
 """A time beyond this is nonsense."""
 
@@ -109,12 +111,7 @@ def error_in(message: Mapping[str, Any]) -> str | None:
         return None
     if isinstance(error, Mapping):
         error = error.get("message") or error.get("code")
-    return clean(str(error) if isinstance(error, str | int | float) else "no message")[:200]
-
-
-def clean(text: str) -> str:
-    """Return `text` without what JSON lets in and UTF-8 does not: halves of surrogate pairs become question marks."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    return storable(str(error) if isinstance(error, str | int | float) else "no message")[:200]
 
 
 def _dealt(given: list[Mapping[str, Any]], loose: list[Any]) -> list[SaidSegment]:
@@ -141,7 +138,7 @@ def _listed(given: Mapping[str, Any], known: Known, is_over: IsOver) -> SaidSegm
 
 
 def _segment(given: Mapping[str, Any], words: Any, known: Known) -> SaidSegment:
-    text, number = clean(_string(given.get("text"))), _id_of(given) or 0
+    text, number = storable(_string(given.get("text"))), _id_of(given) or 0
     start, end = _span(given)
     if isinstance(words, list) and (read := _words(words, text, known(number))):
         return SaidSegment(number, tuple(word for word, _ in read), start, end, tuple(raw for _, raw in read))
@@ -214,7 +211,7 @@ def _id_of(given: Mapping[str, Any]) -> int | None:
 
 
 def _word_of(given: Any) -> str:
-    return clean(_string(given.get("word"))).strip() if isinstance(given, Mapping) else ""
+    return storable(_string(given.get("word"))).strip() if isinstance(given, Mapping) else ""
 
 
 def _span(given: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -225,7 +222,7 @@ def _span(given: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 
 def _language(given: Mapping[str, Any]) -> str | None:
-    return clean(_string(given.get("language")))[:35] or None
+    return storable(_string(given.get("language")))[:35] or None
 
 
 def _number(value: Any) -> float | None:

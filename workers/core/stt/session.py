@@ -23,12 +23,13 @@ from api_contracts import runs, stt
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData
 from api_contracts.stt import AudioControl, EndReason, SttOptions, SttRequest
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
 from workers.core.runs.frame import Action, Begin, Draining, Release, SignalArrived, Woke, later_id
-from workers.core.stt import acts, link, waiting
+from workers.core.stt import acts, waiting
 from workers.core.stt.ledger import Ledger
-from workers.core.stt.messages import clean
 from workers.core.stt.state import SttState
 from workers.core.stt.wire import Over, Wire, WireFact
+from workers.core.text import storable
 
 StreamFact = acts.AudioArrived | acts.ControlArrived | acts.AudioMissing
 
@@ -43,7 +44,7 @@ class SttSession:
         self._request = request
         self._ledger = Ledger(run_id, request, queued_at)
         self._wire = Wire(run_id, request.credential, options, self._ledger)
-        self._late_at = None if request.deadline_s is None else queued_at + request.deadline_s
+        self._late_at = deadline_of(queued_at, request.deadline_s)
         self._usage_at: float | None = None
         self._began_at: float | None = None
         self._audio_at = 0.0
@@ -110,7 +111,7 @@ class SttSession:
         elif state.cancelling is not None:
             self._cancelled(now)
         elif self._is_late(now):
-            self._failed(link.DEADLINE_EXCEEDED, now)
+            self._failed(DEADLINE_EXCEEDED, now)
         else:
             self._ledger.act(acts.ReadAudio(state.anchor.entry))
             self._wire.begin(now)
@@ -123,7 +124,7 @@ class SttSession:
     def _woke(self, now: float) -> None:
         """Do whatever time has made due. Each step takes its own deadline away."""
         if self._is_late(now):
-            self._failed(link.DEADLINE_EXCEEDED, now)
+            self._failed(DEADLINE_EXCEEDED, now)
             return
         for why, at in self._limits().items():
             if now >= at and self._ending is None:
@@ -135,11 +136,11 @@ class SttSession:
 
     def _signal(self, letter: SignalArrived, now: float) -> None:
         if letter.type == "cancel":
-            reason = clean(str(letter.data.get("reason") or ""))[:200]
+            reason = storable(str(letter.data.get("reason") or ""))[:200]
             self._ledger.emit(runs.RunCancelling(inbox=letter.id, reason=reason), now)
             self._cancelled(now)
         elif letter.type == "conflict":
-            digest = clean(str(letter.data.get("digest") or ""))[:64]
+            digest = storable(str(letter.data.get("digest") or ""))[:64]
             self._ledger.emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
 
     # -- the audio stream ------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from api_contracts.stt import SttOptions, TroubleKind
 from workers.core.stt import acts, link, waiting
 from workers.core.stt.connection import Connection
 from workers.core.stt.ledger import Ledger
-from workers.core.stt.messages import SaidSegment, clean, error_in, is_update, lists_segments, segments_in
+from workers.core.stt.messages import SaidSegment, error_in, is_update, lists_segments, segments_in
 from workers.core.stt.query import query_of
+from workers.core.text import storable
 
 MOST_ERRORS: Final = 5
 """Errors of a connection in a row that end the session instead of letting it go silent (STT-16). One that ends with
@@ -127,7 +128,7 @@ class Wire:
             case acts.Said(_, message) if conn.is_open:
                 return self._said(conn, message, now)
             case acts.Garbled(_, why) if conn.is_open:
-                return self._error(conn, "garbled", clean(why)[:200], now)
+                return self._error(conn, "garbled", storable(why)[:200], now)
             case acts.Disconnected():
                 return self._disconnected(conn, fact, now)
             case _:
@@ -209,7 +210,7 @@ class Wire:
     def _disconnected(self, conn: Connection, lost: acts.Disconnected, now: float) -> Over | None:
         if conn.closing_at is not None and lost.code in _CLEAN_CLOSE:
             return Over(heard_all=True)  # it closed instead of an echo (WIRE 2.8)
-        reason = clean(lost.reason)[:200]
+        reason = storable(lost.reason)[:200]
         if conn.is_open:
             self._ledger.emit(stt.SttLost(conn=conn.number, code=lost.code, reason=reason), now)
         lasted = not self._ending and conn.is_healthy(now, link.HEALTHY_AFTER_S, link.HEALTHY_FOR_S)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.core.stt.test_messages import JSON
 from workers.core.batch import jobs
 from workers.core.batch.jobs import JobView, Progress, group_of, is_news, job_view, letter_of, signal_id, view_in
+from workers.core.text import filterable
 
 # WIRE 3.5, the response right after create, and a job at work.
 RESOURCE: dict[str, Any] = {
@@ -106,4 +107,4 @@ def test_a_time_that_is_none_is_none(stamp: Any) -> None:
 
 
 def test_text_that_cannot_be_stored_is_made_storable() -> None:
-    assert jobs.clean("a\0b\ud800c") == "a\ufffdb\ufffdc"
+    assert filterable("a\0b\ud800c") == "a\ufffdb\ufffdc"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.stt.playing import segment, update, word
-from workers.core.stt.messages import clean, error_in, segments_in, shown_in
+from workers.core.stt.messages import error_in, segments_in, shown_in
+from workers.core.text import storable
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
@@ -133,8 +134,8 @@ def test_words_are_shown_as_their_segment_shows_them(text: str, words: list[str]
 
 
 def test_halves_of_characters_are_made_harmless() -> None:
-    assert clean("a\ud83d b") == "a? b"
-    assert clean("größer 😀") == "größer 😀"
+    assert storable("a\ud83d b") == "a? b"
+    assert storable("größer 😀") == "größer 😀"
 
 
 @given(st.dictionaries(st.sampled_from(("segments", "words", "text", "error")), JSON, max_size=4))
