@@ -69,6 +69,19 @@ class Settings(BaseSettings):
     """The least time between two looks at a job of the provider; a quiet job is looked at up to ten times less."""
     batch_folder: Path = Path("/")
     """Files that a batch names are read below this folder only."""
+    message_bytes: int = Field(default=16 * 1024 * 1024, ge=64 * 1024)
+    """A task message with a larger body is refused; our client's are under 64 KB."""
+    signing_keys: SecretStr = SecretStr("")
+    """Secrets that messages are signed with, separated by commas: the first signs, each is accepted, unsigned messages
+    are refused. Default: nothing is signed."""
+    monitor_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Port of `/live`, `/ready` and `/metrics` of each process; 0 takes a free one; default: none."""
+    monitor_host: str = "127.0.0.1"
+    """Address of the same; 0.0.0.0 in containers."""
+    beat_file: Path | None = None
+    """TOML file with the operator's own entries for beat."""
+    flower_auth: SecretStr = SecretStr("")
+    """`user:password` for Flower, several separated by commas; without it Flower does not start."""
     state_dir: Path | None = None
     """Folder of the embedded parts and of the default SQLite file."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
