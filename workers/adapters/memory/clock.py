@@ -25,6 +25,13 @@ class ManualClock:
         heapq.heappush(self._sleepers, (when, next(self._order), woken))
         await woken
 
+    @property
+    def next_wake(self) -> float | None:
+        """Return when the first sleeper wakes, or None when nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():  # cancelled
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
     def advance(self, seconds: float) -> None:
         """Move time forward and wake whoever waited for it."""
         self._now += seconds
