@@ -1,8 +1,8 @@
 """What must be true of every world when its story is over, whatever went wrong in it."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from api_contracts.runs import Event
 from tests.sim.outside import ELSEWHERE, HERE, answer_of
@@ -101,13 +101,14 @@ async def _end(world: World, run_id: str, events: Sequence[Event]) -> list[str]:
     if status not in allowed:
         wrong.append(f"it {status}: {events[-1].data}")
     elif status == "completed" and record is not None:
-        wrong += _answer(world, record.result)
+        is_chat = world.scenario.kind == "chat"
+        wrong += _answer(world, record.result) if is_chat else world.plane.faults(run_id, dict(record.result))
     return wrong
 
 
-def _answer(world: World, result: object) -> list[str]:
+def _answer(world: World, result: Mapping[str, Any]) -> list[str]:
     """Every call is in the ledger, and only those that may be in doubt are."""
-    calls = dict(result)["tool_calls"] if isinstance(result, dict) else []
+    calls = result["tool_calls"]
     wanted = sorted(tool for each in world.scenario.rounds for tool in each)
     if sorted(call["name"] for call in calls) != wanted:
         return [f"the ledger has {[call['name'] for call in calls]} for {wanted}"]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from api_contracts.client.scripts import digest_of, spill
+from api_contracts.names import Kind as WorkKind
 from api_contracts.runs import EventData, RunQueued, Status
+from tests.sim.batches import ControlPlane, rows
 from tests.sim.broker import Broker, Celery, RunMessage, SimBell
 from tests.sim.outside import ELSEWHERE, HERE, Effects, HereTools, Provider, ToolService
 from tests.sim.plan import Kind, Plan
@@ -18,9 +20,11 @@ from workers.adapters.memory.archive import MemoryArchive
 from workers.adapters.memory.clock import ManualClock
 from workers.adapters.memory.runs import MemoryRuns
 from workers.bootstrap import Parts, WorkerKinds
-from workers.ports import Archive, Bell, ChatModel, Claimed, Inbox, RunStore, ToolBox
+from workers.ports import Archive, BatchService, Bell, ChatModel, Claimed, Inbox, RowStore, RunStore, ToolBox
+from workers.runners.batch import BatchParts
 from workers.runners.drive import DriverServices
 from workers.runners.leases import LeaseKeeper
+from workers.runners.polling import Poller
 from workers.runners.reception import Reception
 from workers.runners.sweep import Sweeper
 from workers.settings import Timing
@@ -28,7 +32,7 @@ from workers.settings import Timing
 TIMING = Timing(lease_s=10, renew_s=3, sweep_s=5, lost_message_s=30, longest_look_s=60)
 WORKERS = 2
 BACK_AFTER_S = 4.0
-HORIZON_S = 900.0
+HORIZON_S = 14_400.0
 """A run that has not ended by then is lost: no schedule needs a tenth of it."""
 
 
@@ -61,11 +65,27 @@ class WatchedRuns(MemoryRuns):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is asked: the tools of each round, and when the caller has it cancelled, if at all."""
+    """What is asked: a chat with the tools of each round, or a batch of so many rows; when it is cancelled, if ever."""
 
     name: str
     rounds: Sequence[Sequence[str]] = ()
+    batch_rows: int = 0
     cancel_after_s: float | None = None
+
+    @property
+    def kind(self) -> WorkKind:
+        """Return the kind of work."""
+        return "batch" if self.batch_rows else "chat"
+
+    def request(self) -> dict[str, Any]:
+        """Return what the producer sends."""
+        if self.batch_rows:
+            return {"model": "m", "rows": rows(self.batch_rows), "shard_rows": 3}
+        named = {tool for each in self.rounds for tool in each}
+        here = [tool for tool in HERE if tool in named]
+        other = [{"name": tool, "task": f"svc.{tool}", "queue": "svc", "effect": effect, "timeout_s": 60}
+                 for tool, effect in ELSEWHERE.items() if tool in named]  # fmt: skip
+        return {"model": "m", "messages": [{"role": "user", "content": "go"}], "tools": [*here, *other]}
 
 
 class World:
@@ -84,6 +104,7 @@ class World:
         self.celery = Celery()
         self.broker = Broker(self)
         self.service = ToolService(self)
+        self.plane = ControlPlane(self)
         self.found: list[str] = []
         self.trace: list[str] = []
         self.workers: list[Worker] = []
@@ -110,6 +131,9 @@ class World:
         random.seed(self.plan.seed)  # the service's own jitter
         self.start(self._keep_up())
         self.start(self._produce(run_id))
+        if self.scenario.kind == "batch":
+            self.start(self.plane.work())
+            self.start(self.plane.tick())
         end = self.clock.now() + HORIZON_S
         await self._until(lambda: self.store._runs[run_id].announced if run_id in self.store._runs else False, end)
         await self._until(lambda: False, self.clock.now() + 40.0)  # zombies wake, late messages come
@@ -138,15 +162,11 @@ class World:
 
     async def _produce(self, run_id: str) -> None:
         await self.latency()
-        named = {tool for each in self.scenario.rounds for tool in each}
-        here = [tool for tool in HERE if tool in named]
-        other = [{"name": tool, "task": f"svc.{tool}", "queue": "svc", "effect": effect, "timeout_s": 60}
-                 for tool, effect in ELSEWHERE.items() if tool in named]  # fmt: skip
-        request = {"model": "m", "messages": [{"role": "user", "content": "go"}], "tools": [*here, *other]}
-        queued, blob = spill(RunQueued(kind="chat", digest=digest_of(request), request=request))
+        request, kind = self.scenario.request(), self.scenario.kind
+        queued, blob = spill(RunQueued(kind=kind, digest=digest_of(request), request=request))
         await self.store.submit(run_id, queued, blob)
         await self.latency()
-        self.broker.put(RunMessage(run_id, "chat", queued.digest))
+        self.broker.put(RunMessage(run_id, kind, queued.digest))
         if self.scenario.cancel_after_s is not None:
             await self.clock.sleep_until(self.clock.now() + self.scenario.cancel_after_s)
             await self.store.signal(run_id, "cancel", {"reason": "enough"}, "cancel-1")
@@ -166,9 +186,13 @@ class Worker:
         tools = cast("ToolBox", Line(process, "tools", HereTools(world), away=False))
         keeper = LeaseKeeper(self.store, process, TIMING)
         nothing = cast("Any", None)
-        parts = Parts(cast("ChatModel", model), tools, nothing, nothing, nothing, CslReferences(), bell, process)
+        jobs = cast("BatchService", Line(process, "plane", world.plane.service, away=False, streams="files"))
+        kept = cast("RowStore", Line(process, "rows", world.plane.rows, streams="lines"))
+        batches = BatchParts(jobs, kept, nothing, process, random.random)
+        parts = Parts(cast("ChatModel", model), tools, nothing, nothing, batches, CslReferences(), bell, process)
         services = DriverServices(self.store, inbox, archive, bell, process)
         self.reception = Reception(services, keeper, WorkerKinds(parts), name, "sim")
         self.sweeper = Sweeper(self.store, bell, process, TIMING.sweep_s, world.chance.random)
+        self.poller = Poller(jobs, kept, self.store, self.sweeper, process, 30.0)
         process.start(keeper.keep())
         process.start(self.sweeper.keep())
