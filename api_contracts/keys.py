@@ -82,6 +82,11 @@ def due(slot: str) -> str:
     return f"fw:{{{slot}}}:due"
 
 
+def address(what: str) -> str:
+    """Return the form of a run's key for documents: parameters are in braces, and the slot has braces of its own."""
+    return f"fw:{{slot}}:{{run_id}}:{what}"
+
+
 def guard(task_id: str) -> str:
     """Hash: the mark that a tool's effect was begun, and its result (`client.guard`)."""
     return f"fw:guard:{task_id}"

@@ -15,6 +15,8 @@ runs = typer.Typer(no_args_is_help=True, help="Look at runs.")
 cli.add_typer(runs, name="runs")
 batch = typer.Typer(no_args_is_help=True, help="Batches of prompts.")
 cli.add_typer(batch, name="batch")
+contracts = typer.Typer(no_args_is_help=True, help="What producers in any language rely on.")
+cli.add_typer(contracts, name="contracts")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
@@ -150,6 +152,16 @@ def doctor() -> None:
     from workers.cli.checkup import examine
 
     raise typer.Exit(examine())
+
+
+@contracts.command()
+def export(
+    folder: Annotated[Path, typer.Option(help="Where to write; made if need be.")] = Path("docs/contracts"),
+) -> None:
+    """Write AsyncAPI 3 of queues and streams, and a JSON Schema of every value."""
+    from workers.cli.publishing import export as write
+
+    raise typer.Exit(write(folder))
 
 
 @runs.command()
