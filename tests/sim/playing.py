@@ -19,6 +19,7 @@ SCENARIOS: Final = {
         Scenario("elsewhere", (("ship", "bill"),)),
         Scenario("both", (("look", "bill"), ("fire", "ship"), ("charge",))),
         Scenario("cancelled", (("look", "bill"), ("fire", "ship")), cancel_after_s=1.5),
+        Scenario("speech", words=5),
         Scenario("batch", batch_rows=5),
         Scenario("batch-cancelled", batch_rows=5, cancel_after_s=50.0),
     )

@@ -77,13 +77,24 @@ class Process:
 
 
 class Line:
-    """A process's line to one part of the world; each call is a step. Steps that may fail are named in `away`."""
+    """A process's line to one part of the world; each call is a step.
 
-    def __init__(self, process: Process, part: str, target: object, *, away: bool = True, streams: str = "") -> None:
+    `raises` is what a call that fails raises; None for what cannot fail. `streams` names the generators.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        part: str,
+        target: object,
+        *,
+        raises: Callable[[str], Exception] | None = StoreUnavailable,
+        streams: str = "",
+    ) -> None:
         self._process = process
         self._part = part
         self._target = target
-        self._away = away
+        self._raises = raises
         self._streams = streams.split()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -109,15 +120,15 @@ class Line:
         await process.gate()
         await world.latency()
         await process.gate()
-        if fault == "refused" and self._away:
-            raise StoreUnavailable(f"{self._part}.{name} is refused")
+        if fault == "refused" and self._raises:
+            raise self._raises(f"{self._part}.{name} is refused")
         result = await act()
         if fault == "kill-after":
             process.kill()
         await world.latency()
         await process.gate()
-        if fault == "no-reply" and self._away:
-            raise StoreUnavailable(f"no reply to {self._part}.{name}")
+        if fault == "no-reply" and self._raises:
+            raise self._raises(f"no reply to {self._part}.{name}")
         return result
 
     async def _stream(self, name: str, reads: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

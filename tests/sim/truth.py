@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from api_contracts.runs import Event
+from tests.sim import speeches
 from tests.sim.outside import ELSEWHERE, HERE, answer_of
 from tests.sim.world import World
 
@@ -101,9 +102,18 @@ async def _end(world: World, run_id: str, events: Sequence[Event]) -> list[str]:
     if status not in allowed:
         wrong.append(f"it {status}: {events[-1].data}")
     elif status == "completed" and record is not None:
-        is_chat = world.scenario.kind == "chat"
-        wrong += _answer(world, record.result) if is_chat else world.plane.faults(run_id, dict(record.result))
+        wrong += _result(world, run_id, events, record.result)
     return wrong
+
+
+def _result(world: World, run_id: str, events: Sequence[Event], result: Mapping[str, Any]) -> list[str]:
+    match world.scenario.kind:
+        case "batch":
+            return world.plane.faults(run_id, dict(result))
+        case "stt":
+            return speeches.faults_of(events, dict(result), world.scenario.words)
+        case _:
+            return _answer(world, result)
 
 
 def _answer(world: World, result: Mapping[str, Any]) -> list[str]:

@@ -14,13 +14,27 @@ from tests.sim.broker import Broker, Celery, RunMessage, SimBell
 from tests.sim.outside import ELSEWHERE, HERE, Effects, HereTools, Provider, ToolService
 from tests.sim.plan import Kind, Plan
 from tests.sim.process import CURRENT, Line, Process, owned_task
+from tests.sim.speeches import Dialling, Listener, Watched, speak
 from tests.waiting import idle
 from workers.adapters.csl import CslReferences
 from workers.adapters.memory.archive import MemoryArchive
 from workers.adapters.memory.clock import ManualClock
 from workers.adapters.memory.runs import MemoryRuns
 from workers.bootstrap import Parts, WorkerKinds
-from workers.ports import Archive, BatchService, Bell, ChatModel, Claimed, Inbox, RowStore, RunStore, ToolBox
+from workers.ports import (
+    Archive,
+    AudioStreams,
+    BatchService,
+    Bell,
+    ChatModel,
+    Claimed,
+    Inbox,
+    RowStore,
+    RunStore,
+    SpeechLost,
+    SpeechService,
+    ToolBox,
+)
 from workers.runners.batch import BatchParts
 from workers.runners.drive import DriverServices
 from workers.runners.leases import LeaseKeeper
@@ -65,20 +79,25 @@ class WatchedRuns(MemoryRuns):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is asked: a chat with the tools of each round, or a batch of so many rows; when it is cancelled, if ever."""
+    """What is asked: a chat with the tools of each round, a batch of so many rows, or a session of so many words; and
+    when it is cancelled, if ever.
+    """
 
     name: str
     rounds: Sequence[Sequence[str]] = ()
     batch_rows: int = 0
+    words: int = 0
     cancel_after_s: float | None = None
 
     @property
     def kind(self) -> WorkKind:
         """Return the kind of work."""
-        return "batch" if self.batch_rows else "chat"
+        return "batch" if self.batch_rows else "stt" if self.words else "chat"
 
     def request(self) -> dict[str, Any]:
         """Return what the producer sends."""
+        if self.words:
+            return {}
         if self.batch_rows:
             return {"model": "m", "rows": rows(self.batch_rows), "shard_rows": 3}
         named = {tool for each in self.rounds for tool in each}
@@ -105,6 +124,8 @@ class World:
         self.broker = Broker(self)
         self.service = ToolService(self)
         self.plane = ControlPlane(self)
+        self.audio = Watched(self)
+        self.listener = Listener(self)
         self.found: list[str] = []
         self.trace: list[str] = []
         self.workers: list[Worker] = []
@@ -134,6 +155,8 @@ class World:
         if self.scenario.kind == "batch":
             self.start(self.plane.work())
             self.start(self.plane.tick())
+        if self.scenario.kind == "stt":
+            self.start(speak(self, run_id, self.scenario.words))
         end = self.clock.now() + HORIZON_S
         await self._until(lambda: self.store._runs[run_id].announced if run_id in self.store._runs else False, end)
         await self._until(lambda: False, self.clock.now() + 40.0)  # zombies wake, late messages come
@@ -178,18 +201,20 @@ class Worker:
     def __init__(self, world: World, name: str) -> None:
         self.process = process = Process(world, name)
         self.store = cast("RunStore", Line(process, "store", world.store))
-        self.celery = cast("Celery", Line(process, "celery", world.celery, away=False))
+        self.celery = cast("Celery", Line(process, "celery", world.celery, raises=None))
         archive = cast("Archive", Line(process, "archive", world.archive))
         bell = cast("Bell", Line(process, "bell", SimBell(world)))
         inbox = cast("Inbox", Line(process, "inbox", world.store))
-        model = Line(process, "model", Provider(world, world.scenario.rounds), away=False, streams="stream")
-        tools = cast("ToolBox", Line(process, "tools", HereTools(world), away=False))
+        model = Line(process, "model", Provider(world, world.scenario.rounds), raises=None, streams="stream")
+        tools = cast("ToolBox", Line(process, "tools", HereTools(world), raises=None))
         keeper = LeaseKeeper(self.store, process, TIMING)
         nothing = cast("Any", None)
-        jobs = cast("BatchService", Line(process, "plane", world.plane.service, away=False, streams="files"))
+        jobs = cast("BatchService", Line(process, "plane", world.plane.service, raises=None, streams="files"))
         kept = cast("RowStore", Line(process, "rows", world.plane.rows, streams="lines"))
         batches = BatchParts(jobs, kept, nothing, process, random.random)
-        parts = Parts(cast("ChatModel", model), tools, nothing, nothing, batches, CslReferences(), bell, process)
+        speech = cast("SpeechService", Line(process, "speech", Dialling(process, world.listener), raises=SpeechLost))
+        audio = cast("AudioStreams", Line(process, "audio", world.audio))
+        parts = Parts(cast("ChatModel", model), tools, speech, audio, batches, CslReferences(), bell, process)
         services = DriverServices(self.store, inbox, archive, bell, process)
         self.reception = Reception(services, keeper, WorkerKinds(parts), name, "sim")
         self.sweeper = Sweeper(self.store, bell, process, TIMING.sweep_s, world.chance.random)
