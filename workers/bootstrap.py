@@ -154,7 +154,7 @@ async def worker(settings: Settings, app: Celery) -> AsyncIterator[Services]:
         store.start()
         reader.start()
         yield Services(
-            Reception(services, keeper, kinds, _owner(), writer),
+            Reception(services, keeper, kinds, _owner(), writer, settings.most_lives),
             keeper,
             sweeper,
             Poller(jobs, rows, store, sweeper, clock, settings.poll_s),

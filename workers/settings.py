@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """How often each process looks for runs that nobody holds."""
     lost_message_s: float = Field(default=30.0, ge=1)
     """A queued run that nobody took is sent again after this long."""
+    most_lives: int = Field(default=10, ge=2, le=10_000)
+    """A run that lost its worker so often in a row, without a step that lasts, is failed: it would go on for ever."""
     drain_s: float = Field(default=25.0, ge=0)
     """On SIGTERM, the time in which runs hand over or finish."""
     live_ttl_s: float = Field(default=30 * DAY_S, ge=60)

@@ -30,10 +30,11 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The lease is ours under `epoch`; the journal ends at `seq`."""
+    """The lease is ours under `epoch`; the journal ends at `seq`. `deaths` is how many owners in a row were lost."""
 
     epoch: int
     seq: int
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)

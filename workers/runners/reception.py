@@ -18,6 +18,7 @@ from api_contracts.runs import Event, Result, RunParked, RunQueued, RunStarted
 from api_contracts.runs import Request as Frame
 from api_contracts.vocabulary import typed
 from workers.core.runs.frame import Effect, Finish, Machine
+from workers.core.runs.lives import lives_without_a_step, worn_out
 from workers.core.runs.refusal import Foregone, Refusal
 from workers.errors import internal
 from workers.ports import Asleep, Finished, Granted, Held, LeaseLost, Letter, StoreUnavailable
@@ -26,6 +27,9 @@ from workers.runners.leases import LeaseKeeper
 from workers.runners.outcome import Dropped, Ended, Outcome, Parked, Unreachable
 
 _log = structlog.get_logger(__name__)
+
+MOST_LIVES = 10
+"""Lost in a row, without a step that lasts; each takes about a lease. A life that was handed over is not lost."""
 
 JOURNAL_LOST = Failure(
     code="journal_lost",
@@ -58,12 +62,21 @@ class Kinds(Protocol):
 class Reception:
     """Serves messages for one process."""
 
-    def __init__(self, services: DriverServices, keeper: LeaseKeeper, kinds: Kinds, owner: str, writer: str) -> None:
+    def __init__(
+        self,
+        services: DriverServices,
+        keeper: LeaseKeeper,
+        kinds: Kinds,
+        owner: str,
+        writer: str,
+        most_lives: int = MOST_LIVES,
+    ) -> None:
         self._services = services
         self._keeper = keeper
         self._kinds = kinds
         self._owner = owner
         self._writer = writer
+        self._most_lives = most_lives
         self._drivers: dict[str, Driver] = {}
         self._force_at: float | None = None
 
@@ -86,9 +99,9 @@ class Reception:
         except StoreUnavailable as exc:
             return Unreachable(str(exc))
         match found:
-            case Granted(epoch, seq):
+            case Granted():
                 await accept()
-                return await self._serve_leased(message, epoch, seq)
+                return await self._serve_leased(message, found)
             case Held(owner):
                 return Dropped(f"held by {owner}")
             case Asleep():
@@ -124,16 +137,16 @@ class Reception:
         await self._services.store.signal(message.run_id, "conflict", {"digest": queued.digest}, queued.digest)
         return None
 
-    async def _serve_leased(self, message: Message, epoch: int, seq: int) -> Outcome:
+    async def _serve_leased(self, message: Message, lease: Granted) -> Outcome:
         """Drive. The message is acknowledged by now: should this fail, the lease runs out and a sweeper rings."""
-        driver = None
+        driver, epoch = None, lease.epoch
         try:
-            driver, queued_at, letters = await self._driver(message, epoch)
+            driver, queued_at, letters = await self._driver(message, lease)
             self._drivers[message.run_id] = driver
             self._keeper.hold(message.run_id, epoch, driver.lost)
             if self._force_at is not None:
                 driver.drain(self._force_at)
-            return await driver.run(self._owner, epoch, seq, queued_at, letters)
+            return await driver.run(self._owner, epoch, lease.seq, queued_at, letters)
         except LeaseLost:
             _log.warning("run.lost", run_id=message.run_id, epoch=epoch)
             return Dropped("the lease was lost")
@@ -144,15 +157,15 @@ class Reception:
             if self._drivers.get(message.run_id) is driver:
                 self._drivers.pop(message.run_id, None)
 
-    async def _driver(self, message: Message, epoch: int) -> tuple[Driver, float, list[Letter]]:
+    async def _driver(self, message: Message, lease: Granted) -> tuple[Driver, float, list[Letter]]:
         run_id = message.run_id
         events = await self._services.store.read(run_id)
         queued_at = events[0].at / 1000 if events else self._services.clock.now()
         queued = _queued(events) or RunQueued(kind=message.kind, digest="")
         request = await self._request(run_id, queued)
         try:
-            known = await self._known_end(run_id) if epoch == 1 else None
-            machine, performer = known or self._prepared(run_id, queued, request, events)
+            known = await self._known_end(run_id) if lease.epoch == 1 else None
+            machine, performer = known or self._prepared(run_id, queued, request, events, lease.deaths)
         except Exception as exc:  # noqa: BLE001 - a defect of ours ends this run, which would meet it for ever
             _log.exception("run.defect", run_id=run_id)
             machine, performer = refusal(run_id, queued.kind, internal(exc))
@@ -164,10 +177,13 @@ class Reception:
         return Driver(run_id, queued, signature, machine, performer, self._services), queued_at, letters
 
     def _prepared(
-        self, run_id: str, queued: RunQueued, request: Mapping[str, Any] | None, events: list[Event]
+        self, run_id: str, queued: RunQueued, request: Mapping[str, Any] | None, events: list[Event], deaths: int
     ) -> tuple[Machine, Performer]:
         if request is None:
             return _folded(refusal(run_id, queued.kind, JOURNAL_LOST), events)
+        if (lost := min(deaths, lives_without_a_step(events))) >= self._most_lives:
+            _log.error("run.given_up", run_id=run_id, lives=lost)
+            return _folded(refusal(run_id, queued.kind, worn_out(lost)), events)
         return _folded(self._kinds.prepare(run_id, queued, request, events[0].at / 1000), events)
 
     async def _known_end(self, run_id: str) -> tuple[Machine, Performer] | None:

@@ -37,9 +37,11 @@ async def test_each_owner_after_the_first_gets_a_higher_epoch_and_the_end_of_the
     run_id, granted = await given_held_run(world, "ann")
     await world.store.append(run_id, granted.epoch, granted.seq, [Said(text="a"), Said(text="b")])
     await world.pass_time(TIMING.lease_s)
-    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=3)
+    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=3, deaths=1)
     await world.pass_time(TIMING.lease_s)
-    assert await world.store.acquire(run_id, "ann", "") == Granted(epoch=3, seq=3)
+    assert await world.store.acquire(run_id, "ann", "") == Granted(epoch=3, seq=3, deaths=2)
+    await world.store.release(run_id, 3)
+    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=4, seq=3), "who hands over was not lost"
 
 
 @pytest.mark.requirement("RUN-04")
@@ -48,7 +50,7 @@ async def test_a_lease_holds_until_it_ends_and_no_longer(world: World) -> None:
     await world.pass_time(TIMING.lease_s / 2)
     assert await world.store.acquire(run_id, "bob", "") == Held("ann")
     await world.pass_time(TIMING.lease_s / 2)
-    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=1)
+    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=1, deaths=1)
 
 
 async def test_a_renewed_lease_lasts_as_long_again(world: World) -> None:

@@ -128,7 +128,7 @@ async def test_a_lease_ends_by_redis_own_clock(redis: RedisWorld) -> None:
     assert await store.acquire(run_id, "ann", "") == Granted(epoch=1, seq=1)
 
     async def taken_over() -> bool:
-        return await store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=1)
+        return await store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=1, deaths=1)
 
     await eventually_async(taken_over)
     assert await redis.store_with(TIMING).renew([(run_id, 2)]) == set()

@@ -13,6 +13,7 @@ from tests.waiting import idle
 from workers.adapters.memory.model import Hold, MemoryModel
 from workers.adapters.tools import CallContext, Registry, tool
 from workers.runners.outcome import Ended
+from workers.runners.reception import MOST_LIVES
 
 EFFECTS = ("pure", "idempotent", "keyed", "at_most_once")
 UNKNOWN = "It is not known whether the tool took effect; it was not repeated."
@@ -234,3 +235,53 @@ async def test_a_worker_that_lost_a_run_to_itself_stops_the_first_of_the_two() -
     assert first.done()
     assert (await cell.types(run_id))[-1] == "run.completed"
     assert len(ann.reception) == len(ann.keeper) == 0
+
+
+@pytest.mark.requirement("RUN-09")
+async def test_a_run_that_kills_its_worker_every_time_is_given_up() -> None:
+    """Otherwise it would take one worker after another with it, for ever."""
+    cell = Cell(MemoryModel(*(says("half", Hold()) for _ in range(MOST_LIVES))))
+    run_id = await cell.submitted()
+    for life in range(MOST_LIVES):
+        worker = cell.worker(f"worker-{life}")
+        await worker.begin(run_id)
+        await worker.die()
+        await cell.pass_time(TIMING.lease_s)
+    outcome = await cell.worker("last").serve(run_id)
+    assert isinstance(outcome, Ended)
+    assert outcome.failure is not None
+    assert (outcome.status, outcome.failure.code, outcome.failure.at_fault) == ("failed", "workers_lost", "us")
+    types = await cell.types(run_id)
+    assert types.count("run.resumed") == MOST_LIVES
+    assert types[-1] == "run.failed"
+    assert len(cell.model.asked) == MOST_LIVES
+
+
+async def test_a_run_that_is_handed_over_ever_again_is_not_given_up() -> None:
+    cell = Cell(MemoryModel(*(says("half", Hold()) for _ in range(2 * MOST_LIVES)), says("whole")))
+    run_id = await cell.submitted()
+    for life in range(2 * MOST_LIVES):
+        worker = cell.worker(f"worker-{life}")
+        serving = await worker.begin(run_id)
+        worker.reception.drain(cell.clock.now())
+        await end_of(serving)
+    outcome = await cell.worker("last").serve(run_id)
+    assert isinstance(outcome, Ended)
+    assert outcome.result["message"]["content"] == "whole"
+
+
+async def test_a_run_that_gets_somewhere_between_deaths_is_not_given_up() -> None:
+    answers = [wants("act") for _ in range(MOST_LIVES + 2)]
+    here = Here(hang=False)
+    cell = Cell(MemoryModel(), here.registry("pure"))
+    run_id = await cell.submitted(tools=["act"], limits={"rounds": 100})
+    for life, answer in enumerate(answers):
+        cell.model.add(answer, says("half", Hold()))
+        worker = cell.worker(f"worker-{life}")
+        await worker.begin(run_id)
+        await worker.die()
+        await cell.pass_time(TIMING.lease_s)
+    cell.model.add(says("whole"))
+    outcome = await cell.worker("last").serve(run_id)
+    assert isinstance(outcome, Ended)
+    assert outcome.result["message"]["content"] == "whole"

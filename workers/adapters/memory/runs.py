@@ -26,6 +26,7 @@ class _Run:
     signature: str | None = None
     looks: int = 0
     parked: bool = False
+    deaths: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -83,9 +84,10 @@ class MemoryRuns:
             return Held(run.owner)
         if run.parked:
             return Asleep()
+        run.deaths = run.deaths + 1 if run.owner else 0
         run.epoch, run.owner, run.looks = run.epoch + 1, owner, 0
         run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
-        return Granted(run.epoch, len(run.events))
+        return Granted(run.epoch, len(run.events), run.deaths)
 
     async def append(
         self, run_id: str, epoch: int, base_seq: int, events: Sequence[EventData], *, terminal: Status | None = None

@@ -1,7 +1,7 @@
 -- Take the lease under the next epoch if no live owner has it. The hash has no expiry of its own beyond the run's
 -- retention, so the epoch outlives its owner.
 -- KEYS lease, due, then every other key of the run   ARGV run id, owner, lease (ms), caller's signature or '', ttl (ms)
-local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature', 'parked')
+local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature', 'parked', 'deaths')
 if not lease[4] then return {'missing'} end
 if ARGV[4] ~= '' and not lease[7] then redis.call('HSET', KEYS[1], 'signature', ARGV[4]) end
 if lease[5] then return {'finished', lease[5], lease[6] or ''} end
@@ -9,10 +9,13 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(lease[3]) > now then return {'held', lease[2]} end
 if lease[8] then return {'parked'} end
+-- Whoever let go (released, parked) is no owner any more; one that is still named here was lost.
+local deaths = 0
+if lease[2] ~= '' then deaths = (tonumber(lease[9]) or 0) + 1 end
 local epoch = lease[1] + 1
 local till = now + ARGV[3]
-redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[2], 'until', string.format('%.0f', till), 'looks', 0)
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[2], 'until', string.format('%.0f', till), 'looks', 0, 'deaths', deaths)
 redis.call('ZADD', KEYS[2], till, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
-return {'granted', epoch, tonumber(lease[4])}
+return {'granted', epoch, tonumber(lease[4]), deaths}

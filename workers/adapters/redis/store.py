@@ -61,8 +61,8 @@ class RedisRuns:
         with mapped():
             reply = await run(self._redis, call)
         match reply:
-            case [b"granted", epoch, seq]:
-                return Granted(int(epoch), int(seq))
+            case [b"granted", epoch, seq, deaths]:
+                return Granted(int(epoch), int(seq), int(deaths))
             case [b"held", holder]:
                 return Held(holder.decode())
             case [b"parked"]:
