@@ -31,7 +31,7 @@ COPY workers workers
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build/wheels . \
     && /build/bin/pip --python /opt/fireworks-workers/bin/python install --no-compile --no-deps /build/wheels/*.whl \
     && /build/bin/pip --python /opt/fireworks-workers/bin/python check \
-    && /opt/fireworks-workers/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/fireworks-workers/lib
+    && /opt/fireworks-workers/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/fireworks-workers/lib
 
 # -- the image ---------------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}

@@ -30,6 +30,7 @@ def test_what_is_not_known_is_refused(tmp_path):
         render(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     not shutil.which("kubectl"), reason="kubectl is not installed: k8s/ is read by our own reading only"
 )
