@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     """TOML file with the operator's own entries for beat."""
     flower_auth: SecretStr = SecretStr("")
     """`user:password` for Flower, several separated by commas; without it Flower does not start."""
+    flower_port: int = Field(default=5555, ge=1, le=65_535)
+    """Port of Flower."""
+    flower_host: str = "127.0.0.1"
+    """Address that Flower listens on; 0.0.0.0 in containers."""
     state_dir: Path | None = None
     """Folder of the embedded parts and of the default SQLite file."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

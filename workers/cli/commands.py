@@ -33,6 +33,25 @@ def up(
 
 
 @cli.command()
+def process(
+    name: Annotated[str, typer.Argument(help="A name of the Procfile, such as chat.")],
+    procfile: Annotated[Path | None, typer.Option(help="Default: the one that comes with this package.")] = None,
+) -> None:
+    """Become one process of the Procfile, by exec: no supervisor, no embedded parts. For containers."""
+    from workers.cli.becoming import become
+
+    raise typer.Exit(become(name, procfile))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the schema of FW_DATABASE_URL up to this version. Any number may do it at once."""
+    from workers.cli.migrating import bring_up_schema
+
+    raise typer.Exit(bring_up_schema())
+
+
+@cli.command()
 def demo(
     real: Annotated[str, typer.Option(metavar="MODEL", help="Use the real provider and FIREWORKS_API_KEY.")] = "",
 ) -> None:

@@ -41,22 +41,39 @@ class Command:
     argv: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line as it is written: its number in the file and its words, variables not put in."""
+
+    number: int
+    words: tuple[str, ...]
+
+    def expanded(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """The words with `environ` put in. Raises ProcfileError for a variable that is not set and has no default."""
+        return tuple(_expand(self.number, word, environ) for word in self.words)
+
+
 def parse_procfile(text: str, environ: Mapping[str, str]) -> list[Command]:
     """The commands in the order of the file. `#` starts a comment line.
 
     `$NAME`, `${NAME}` and `${NAME:-default}` come from `environ` (the default also stands in for an empty value), `$$`
     is a dollar sign. Raises ProcfileError, also for a variable that is not set and has no default.
     """
-    commands: dict[str, Command] = {}
+    return [Command(name, line.expanded(environ)) for name, line in read_lines(text).items()]
+
+
+def read_lines(text: str) -> dict[str, Line]:
+    """The lines by name, in the order of the file, for whoever wants one: the others' variables need not be set."""
+    lines: dict[str, Line] = {}
     for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
+        stripped = raw.strip()
+        if not stripped or stripped.startswith("#"):
             continue
-        command = _command(number, line, environ)
-        if command.name in commands:
-            raise ProcfileError(number, f"{command.name!r} is there twice")
-        commands[command.name] = command
-    return list(commands.values())
+        name, line = _line(number, stripped)
+        if name in lines:
+            raise ProcfileError(number, f"{name!r} is there twice")
+        lines[name] = line
+    return lines
 
 
 def with_own_scripts(environ: Mapping[str, str]) -> dict[str, str]:
@@ -66,7 +83,7 @@ def with_own_scripts(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PATH": f"{own}{os.pathsep}{rest}"}
 
 
-def _command(number: int, line: str, environ: Mapping[str, str]) -> Command:
+def _line(number: int, line: str) -> tuple[str, Line]:
     name, colon, rest = (part.strip() for part in line.partition(":"))
     if not colon:
         raise ProcfileError(number, f"expected 'name: command', found {line!r}")
@@ -74,8 +91,7 @@ def _command(number: int, line: str, environ: Mapping[str, str]) -> Command:
         raise ProcfileError(number, f"{name!r} is no name: letters, digits, '-' and '_'")
     if name == RESERVED:
         raise ProcfileError(number, f"the name {RESERVED!r} is taken by the supervisor itself")
-    words = _words(number, name, rest)
-    return Command(name, tuple(_expand(number, word, environ) for word in words))
+    return name, Line(number, tuple(_words(number, name, rest)))
 
 
 def _words(number: int, name: str, rest: str) -> list[str]:
