@@ -60,6 +60,7 @@ class TaskPool(BasePool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._does_debug = False  # Celery would log each message's body
         self.zombies: set[object] = set()
         self.gate: Gate | None = None
         self.hub_pokes = 0
