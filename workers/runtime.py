@@ -108,6 +108,13 @@ hooks_of(app).on_drain.append(held.drain)
 hooks_of(app).on_stop.append(held.stop)
 
 
+class _Waits(Retry):
+    """What Celery shows of it is the reason."""
+
+    def __repr__(self) -> str:
+        return repr(self.exc)
+
+
 class RunTask(LoopTask):
     """A doorbell: its body is served by the reception; its outcome becomes the task's state."""
 
@@ -130,7 +137,7 @@ class RunTask(LoopTask):
                 raise Reject(reason, requeue=True)
             case Parked(why=why):
                 # Publishes nothing: the run's next message is the sweeper's.
-                raise Retry(f"parked: {why}", exc=RunIsParked(why))
+                raise _Waits(f"parked: {why}", exc=RunIsParked(why))
             case _:
                 assert_never(outcome)
 

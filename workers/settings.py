@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     """TOML file with the operator's own entries for beat."""
     flower_auth: SecretStr = SecretStr("")
     """`user:password` for Flower, several separated by commas; without it Flower does not start."""
+    flower_port: int = Field(default=5555, ge=1, le=65_535)
+    """Port of Flower."""
+    flower_host: str = "127.0.0.1"
+    """Address that Flower listens on; 0.0.0.0 in containers."""
     state_dir: Path | None = None
     """Folder of the embedded parts and of the default SQLite file."""
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
@@ -115,6 +119,19 @@ class Settings(BaseSettings):
         if not url.startswith(("redis://", "rediss://")):
             raise ValueError("must begin with redis:// or rediss://")
         return url
+
+    @field_validator("flower_auth")
+    @classmethod
+    def _are_users(cls, given: SecretStr) -> SecretStr:
+        """Say nothing of the value: it is a secret even where it is wrong."""
+        users = given.get_secret_value().split(",") if given.get_secret_value() else []
+        for user in users:
+            name, _, password = user.partition(":")
+            if not name.strip() or not password.strip():
+                raise ValueError("must be user:password, or several of them separated by commas")
+            if not user.isascii():
+                raise ValueError("must be plain ASCII")
+        return given
 
     @field_validator("audio_streaming_url")
     @classmethod
