@@ -41,7 +41,8 @@ class RunFailed(Exception):
         return f"{self.failure.code}: {self.failure.message}"
 
     def __repr__(self) -> str:
-        return f"RunFailed({self})"
+        """Return what logs and Flower show: the code, for a provider's words may repeat what it was asked."""
+        return f"RunFailed({self.failure.code})"
 
 
 class RunIsParked(Exception):
