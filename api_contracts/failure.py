@@ -40,9 +40,16 @@ class RunFailed(Exception):
     def __str__(self) -> str:
         return f"{self.failure.code}: {self.failure.message}"
 
+    def __repr__(self) -> str:
+        """Return what logs and Flower show: the code, for a provider's words may repeat what it was asked."""
+        return f"RunFailed({self.failure.code})"
+
 
 class RunIsParked(Exception):
     """What `AsyncResult.info` shows while a run is parked (state RETRY); its one argument says why."""
+
+    def __repr__(self) -> str:
+        return f"parked: {self}"
 
 
 class RunConflict(Exception):

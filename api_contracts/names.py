@@ -15,6 +15,9 @@ WAKE: Final = "fireworks.runs.wake"
 SWEEP: Final = "fireworks.runs.sweep"
 DELIVER: Final = "fireworks.tools.deliver"
 
+HIDDEN: Final = "(in the journal)"
+"""What Celery's events, `inspect`, Flower and the logs show in the place of arguments and results."""
+
 CHAT_QUEUE: Final = "fireworks.chat"
 STT_QUEUE: Final = "fireworks.stt"
 BATCH_QUEUE: Final = "fireworks.batch"

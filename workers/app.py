@@ -1,6 +1,7 @@
 """The Celery app: queues, routes, and every setting with its reason. Reads the environment when first configured."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery, signals
@@ -86,9 +87,10 @@ def _from_environment() -> dict[str, Any]:
 TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "batch", "cite", "control")]
 
 
-def make_app() -> Celery:
-    """Return an app that reads the environment when it is first used."""
-    made = Celery("fireworks-workers", set_as_current=True, include=TASKS)
+def make_app(include: Sequence[str] = TASKS) -> Celery:
+    """Return an app that reads the environment when it is first used; `include` are the modules of its tasks."""
+    # Celery's own tasks, too, can be sent with content: a `celery.map` of ours, say.
+    made = Celery("fireworks-workers", set_as_current=True, include=include, task_cls="workers.pool.task:QuietTask")
     made.add_defaults(_from_environment)
     return made
 

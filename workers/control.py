@@ -7,15 +7,18 @@ not know what a run is: the runtime hands in who does.
 
 import logging
 import threading
-from collections.abc import Callable, Collection
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 from celery.worker import control as celery_control
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[list[str]], Collection[str]]
-"""Gets the ids of a revoke, sorted; asks the runs among them to end and returns which those are.
+Said = Literal["asked", "over"]
+"""What a revoke came to for a run: it was asked to cancel, or had ended before."""
+
+Handler = Callable[[list[str]], Mapping[str, Said]]
+"""Gets the ids of a revoke, sorted; asks the runs among them to end and returns what came of it for each of those.
 
 Called in a thread of its own, where it may block. Every worker of a broadcast calls its own, so what it does must be
 idempotent.
@@ -36,7 +39,7 @@ def install(handler: Handler, bound_s: float = BOUND_S) -> None:
         """Revoke tasks by id (or list of ids); runs are cancelled wherever they are."""
         ids = sorted({task_id} if isinstance(task_id, str) else set(task_id or ()))
         try:
-            runs = sorted(_bounded(handler, ids, bound_s) & set(ids))
+            runs = _bounded(handler, ids, bound_s)
         except Exception as exc:
             logger.exception("revoke of %s", ids)
             return celery_control.nok(f"nothing revoked: the runs could not be asked ({type(exc).__name__})")
@@ -53,24 +56,26 @@ def install(handler: Handler, bound_s: float = BOUND_S) -> None:
     )(terminate)
 
 
-def _reply(state: Any, ids: list[str], runs: list[str], **options: Any) -> Any:
-    others = sorted(set(ids) - set(runs))
+def _reply(state: Any, ids: list[str], runs: Mapping[str, Said], **options: Any) -> Any:
+    others = [each for each in ids if each not in runs]
     if not runs:
         return celery_control.revoke(state, others, **options)
-    text = f"runs {', '.join(runs)} asked to cancel"
-    if not others:
-        return celery_control.ok(text)
-    return celery_control.ok(f"{text}; {celery_control.revoke(state, others, **options)['ok']}")
+    asked, over = ([each for each in ids if runs.get(each) == said] for said in ("asked", "over"))
+    texts = [f"runs {', '.join(asked)} asked to cancel"] if asked else []
+    texts += [f"runs {', '.join(over)} had ended before"] if over else []
+    if others:
+        texts.append(celery_control.revoke(state, others, **options)["ok"])
+    return celery_control.ok("; ".join(texts))
 
 
-def _bounded(handler: Handler, ids: list[str], bound_s: float) -> set[str]:
+def _bounded(handler: Handler, ids: list[str], bound_s: float) -> dict[str, Said]:
     """Call the handler in a thread of its own; raises what it raised, or TimeoutError."""
-    results: list[set[str]] = []
+    results: list[dict[str, Said]] = []
     errors: list[Exception] = []
 
     def call() -> None:
         try:
-            results.append(set(handler(ids)))
+            results.append(dict(handler(ids)))
         except Exception as exc:  # noqa: BLE001 - handed to the caller
             errors.append(exc)
 

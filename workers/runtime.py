@@ -15,12 +15,13 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from api_contracts.failure import RunFailed, RunIsParked
 from api_contracts.keys import RUN_ID, BadRunId, check_run_id
-from api_contracts.names import Kind
+from api_contracts.names import HIDDEN, Kind
+from api_contracts.runs import EventData, RunCancelled, RunCompleted, RunFailedEvent, RunParked
 from workers import control
 from workers.adapters.sql.migrate import migrate
 from workers.app import app
 from workers.bootstrap import Services, worker
-from workers.pool import Job, LoopTask, OutcomeKind, StopReason, current_job, hooks_of
+from workers.pool import Job, LoopTask, OutcomeKind, StopReason, current_job, hooks_of, send_event_of
 from workers.pool import Outcome as PoolOutcome
 from workers.ports import StoreUnavailable
 from workers.runners.outcome import Dropped, Ended, Outcome, Parked, Unreachable
@@ -69,19 +70,20 @@ class Runtime:
 
         control.install(self._cancel)
 
-    def _cancel(self, ids: list[str]) -> set[str]:
-        """Turn a revoke into cancel signals; return the ids that are runs. Called in a thread of its own."""
+    def _cancel(self, ids: list[str]) -> dict[str, control.Said]:
+        """Turn a revoke into cancel signals; return what that came to for each run. Called in a thread of its own."""
         loop = self._loops[0].get_loop()
         return asyncio.run_coroutine_threadsafe(self._signal_cancel(ids), loop).result()
 
-    async def _signal_cancel(self, ids: list[str]) -> set[str]:
+    async def _signal_cancel(self, ids: list[str]) -> dict[str, control.Said]:
         runs = [run_id for run_id in ids if RUN_ID.fullmatch(run_id)]
         signal = self.services.store.signal
         # Every worker hears a revoke; the signal's id makes them one.
         replies = await asyncio.gather(*(signal(run_id, "cancel", {"reason": "revoked"}, "revoke") for run_id in runs))
         woken = [run_id for run_id, reply in zip(runs, replies, strict=True) if reply == "woken"]
         await asyncio.gather(*(wake(self.services, run_id) for run_id in woken))
-        return {run_id for run_id, reply in zip(runs, replies, strict=True) if reply != "missing"}
+        found = {run_id: reply for run_id, reply in zip(runs, replies, strict=True) if reply != "missing"}
+        return {run_id: "over" if reply == "finished" else "asked" for run_id, reply in found.items()}
 
     async def drain(self) -> None:
         """Ask the runs to hand over."""
@@ -106,6 +108,13 @@ hooks_of(app).on_drain.append(held.drain)
 hooks_of(app).on_stop.append(held.stop)
 
 
+class _Waits(Retry):
+    """What Celery shows of it is the reason."""
+
+    def __repr__(self) -> str:
+        return repr(self.exc)
+
+
 class RunTask(LoopTask):
     """A doorbell: its body is served by the reception; its outcome becomes the task's state."""
 
@@ -120,14 +129,15 @@ class RunTask(LoopTask):
         match outcome:
             case Ended():
                 return self._ended(outcome)
-            case Dropped(reason):
+            case Dropped(reason, truth):
                 _log.info("run.dropped", run_id=self.request.id, reason=reason)
+                self._tell_again(truth)
                 raise Ignore(reason)
             case Unreachable(reason):
                 raise Reject(reason, requeue=True)
             case Parked(why=why):
                 # Publishes nothing: the run's next message is the sweeper's.
-                raise Retry(f"parked: {why}", exc=RunIsParked(why))
+                raise _Waits(f"parked: {why}", exc=RunIsParked(why))
             case _:
                 assert_never(outcome)
 
@@ -136,11 +146,32 @@ class RunTask(LoopTask):
             return ended.result
         if ended.status == "cancelled":
             self.app.backend.mark_as_revoked(self.request.id, "cancelled", request=self.request, store_result=True)
-            self.send_event("task-revoked", terminated=True, signum=None, expired=False)
+            self._tell("task-revoked", terminated=True, signum=None, expired=False)
             raise Ignore("cancelled")
         if ended.failure is None:
             raise RuntimeError("a failed run has a failure")
         raise RunFailed(ended.failure)
+
+    def _tell_again(self, truth: EventData | None) -> None:
+        """Have Flower show again where the run stands: the message that was dropped made it RECEIVED and STARTED."""
+        match truth:
+            case RunParked(why=why):
+                self._tell("task-retried", exception=repr(RunIsParked(why)), traceback="")
+            case RunCompleted():
+                self._tell("task-succeeded", result=HIDDEN, runtime=None)
+            case RunFailedEvent(failure=failure):
+                self._tell("task-failed", exception=repr(RunFailed(failure)), traceback="")
+            case RunCancelled():
+                self._tell("task-revoked", terminated=True, signum=None, expired=False)
+            case _:
+                pass
+
+    def _tell(self, type_: str, **fields: Any) -> None:
+        """Send an event after those that Celery has sent of this message."""
+        if (job := current_job()) is not None:
+            job.accept()
+        if not send_event_of(str(self.request.id), type_, **fields):
+            self.send_event(type_, **fields)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Keep the stack trace out of Flower's event; the result backend has done the same."""

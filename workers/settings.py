@@ -122,6 +122,19 @@ class Settings(BaseSettings):
             raise ValueError("must begin with redis:// or rediss://")
         return url
 
+    @field_validator("flower_auth")
+    @classmethod
+    def _are_users(cls, given: SecretStr) -> SecretStr:
+        """Say nothing of the value: it is a secret even where it is wrong."""
+        users = given.get_secret_value().split(",") if given.get_secret_value() else []
+        for user in users:
+            name, _, password = user.partition(":")
+            if not name.strip() or not password.strip():
+                raise ValueError("must be user:password, or several of them separated by commas")
+            if not user.isascii():
+                raise ValueError("must be plain ASCII")
+        return given
+
     @field_validator("audio_streaming_url")
     @classmethod
     def _is_websocket(cls, url: str) -> str:

@@ -7,7 +7,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
 from api_contracts.client.submission import Submission
-from api_contracts.names import CONTROL_QUEUE, WAKE
+from api_contracts.names import CONTROL_QUEUE, HIDDEN, WAKE
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Publisher:
                 task_id=submission.run_id,
                 queue=submission.queue,
                 argsrepr="()",
-                kwargsrepr="(in the journal)",
+                kwargsrepr=HIDDEN,
                 retry=True,
                 retry_policy=_RETRY,
                 **options,

@@ -72,7 +72,7 @@ def submit_call(run_id: str, queued: RunQueued, blob: str | None, *, first_look_
 
 
 def signal_call(run_id: str, kind: str, data: Mapping[str, Any], signal_id: str, *, ttl_s: float) -> ScriptCall:
-    """Build a signal: reply `sent`, `woken` (sent to a parked run: ring for it), `finished` or `missing`."""
+    """Build a signal: reply `sent`, `woken` (sent, and the run waits: ring for it), `finished` or `missing`."""
     return ScriptCall(
         SIGNAL,
         (keys.lease(run_id), keys.inbox(run_id), keys.due(run_id[-1])),

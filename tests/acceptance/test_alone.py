@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -82,13 +84,30 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     eventually(lambda: not made.living(), within=20)
 
 
-@pytest.mark.requirement("OPS-01")
+def statuses(port: int, path: str, *users: str) -> list[int]:
+    """Return how Flower answers each of these `user:password`."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    found = []
+    for user in users:
+        connection.request("GET", path, headers={"Authorization": f"Basic {b64encode(user.encode()).decode()}"})
+        with connection.getresponse() as answer:
+            answer.read()
+            found.append(answer.status)
+    connection.close()
+    return found
+
+
+@pytest.mark.requirement("OPS-01", "OPS-03")
 def test_up_starts_everything_survives_a_killed_child_and_leaves_nothing(shell: Shell) -> None:
     up = shell.start("up")
     eventually(lambda: shell.output.read_text().count(" ready.") == 3 and shell.says("listening"), within=60)
     asked = shell.run("chat", "hello")
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.startswith("Hello! I am the emulator")
+    flower = re.findall(r"Flower: http://(flower:\S+)@127\.0\.0\.1:(\d+)", shell.output.read_text())
+    eventually(lambda: shell.says("flower.listening"), within=60)
+    (user, port), *_ = flower
+    assert statuses(int(port), "/api/tasks", "", user) == [401, 200]
     url = find_running(shell.home / "fireworks-workers" / "valkey")
     assert url is not None
     chat = int(re.findall(r"chat started, pid (\d+)", shell.output.read_text())[0])

@@ -131,7 +131,7 @@ class SimBell:
     def __init__(self, world: "World") -> None:
         self._world = world
 
-    async def ring(self, run_id: str, signature: str | None, queued: RunQueued) -> None:
+    async def ring(self, run_id: str, signature: str | None, queued: RunQueued, queue: str | None = None) -> None:
         """See the port."""
         known = json.loads(signature) if signature else {"kind": queued.kind, "digest": queued.digest}
         self._world.broker.put(RunMessage(run_id, known["kind"], known["digest"]))

@@ -77,6 +77,14 @@ def emulator(
 
 
 @cli.command()
+def flower() -> None:
+    """Serve Flower for the running service; FW_FLOWER_AUTH (user:password) says who may enter."""
+    from workers.cli.flowering.serving import serve
+
+    serve()
+
+
+@cli.command()
 def chat(
     text: Annotated[str, typer.Argument(help="What to say to the model.")],
     model: Annotated[str, typer.Option(envvar="FW_CHAT_MODEL")] = "accounts/fireworks/models/emulated-classic",

@@ -75,6 +75,17 @@ def running_database() -> str:
     return os.environ.get("FW_DATABASE_URL") or f"sqlite:///{state_folder() / 'runs.sqlite3'}"
 
 
+def is_free(port: int) -> bool:
+    """Return whether a port of loopback can be listened on now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def free_port() -> int:
     """Return a port of loopback that is free now."""
     with socket.socket() as probe:

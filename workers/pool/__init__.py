@@ -11,6 +11,7 @@ The rest of the service uses `LoopTask`, `current_job`, `Outcome` and `hooks_of`
 from workers.pool.endings import BodyAborted, JobOver, Outcome, OutcomeKind, StopReason
 from workers.pool.hooks import Hook, PoolHooks, hooks_of
 from workers.pool.job import Job, current_job
+from workers.pool.request import send_event_of
 from workers.pool.task import LoopTask
 from workers.pool.taskpool import DRAIN_S, TaskPool
 
@@ -28,4 +29,5 @@ __all__ = [
     "TaskPool",
     "current_job",
     "hooks_of",
+    "send_event_of",
 ]

@@ -19,7 +19,13 @@ POOL: Final = "workers.pool:TaskPool"
 _NEEDS_POOL: Final = 'async tasks need worker_pool = "workers.pool:TaskPool" in the app\'s configuration'
 
 
-class LoopTask(Task):
+class QuietTask(Task):
+    """A task that Celery tells of without its arguments and result; the base of every task of the app."""
+
+    Request = "workers.pool.request:QuietRequest"
+
+
+class LoopTask(QuietTask):
     """A task whose body may be `async def`: it runs on the pool's loop; a plain function runs in the job's thread.
 
     The unmodified tracer calls it and gets the value, so results, links, chains and signals are Celery's own. On any

@@ -79,6 +79,7 @@ class TaskPool(BasePool):
 
     def on_start(self) -> None:
         """Start the loop and whatever the runtime hooked on; in the main thread, before the broker is connected."""
+        self._does_debug = False  # Celery would log each message's headers and body
         if self.app is not None:
             refuse_tasks(self.app)
             # Made here, in the main thread: with `result_backend_thread_safe` every job's thread shares it.

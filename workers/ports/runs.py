@@ -64,10 +64,14 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A due run that nobody holds, to be sent again by whoever got this. `signature` is the caller's, if known."""
+    """A due run that nobody holds, to be sent again by whoever got this. `signature` is the caller's, if known.
+
+    `cancelled`: it was asked to end. That needs no worker of its own queue.
+    """
 
     run_id: str
     signature: str | None
+    cancelled: bool = False
 
 
 class RunStore(Protocol):
@@ -132,7 +136,10 @@ class RunStore(Protocol):
     async def signal(
         self, run_id: str, kind: str, data: Mapping[str, Any], signal_id: str
     ) -> Literal["sent", "woken", "finished", "missing"]:
-        """Append to the run's inbox, once per `signal_id`. `woken`: the run was parked and is due now; `claim` it."""
+        """Append to the run's inbox, once per `signal_id`. `woken`: the run is due now; `claim` it.
+
+        A parked run is woken by any signal, one that waits for a worker by `cancel`.
+        """
         ...
 
     async def claim(self, run_id: str) -> Claimed | None:
@@ -195,8 +202,11 @@ class Archive(Protocol):
 class Bell(Protocol):
     """Whatever sends a Celery message does it through here."""
 
-    async def ring(self, run_id: str, signature: str | None, queued: RunQueued) -> None:
-        """Send the run's message: from the caller's stored signature, or a plain one. Raise `StoreUnavailable`."""
+    async def ring(self, run_id: str, signature: str | None, queued: RunQueued, queue: str | None = None) -> None:
+        """Send the run's message: from the caller's stored signature, or a plain one. Raise `StoreUnavailable`.
+
+        `queue` is where to, if not to the run's own.
+        """
         ...
 
     async def call(self, call: SendCall) -> None:

@@ -1,11 +1,11 @@
 """What running a message came to. Values; whoever speaks Celery translates them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from api_contracts.failure import Failure
-from api_contracts.runs import Status
+from api_contracts.runs import EventData, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Nothing to do for this message: a duplicate, a conflict, or the run went elsewhere."""
+    """Nothing to do for this message: a duplicate, a conflict, or the run went elsewhere.
+
+    `truth` is the run's last event where whoever watches Celery's events would take the message for a new life.
+    """
 
     reason: str
+    truth: EventData | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

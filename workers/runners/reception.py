@@ -94,7 +94,7 @@ class Reception:
         try:
             digest = _stored_digest(message.request) or await self._record(message)
             if digest is None:
-                return Dropped("another request under the same id")
+                return await self._dropped(message.run_id, "another request under the same id")
             found = await self._services.store.acquire(message.run_id, self._owner, message.signature(digest))
         except StoreUnavailable as exc:
             return Unreachable(str(exc))
@@ -105,11 +105,19 @@ class Reception:
             case Held(owner):
                 return Dropped(f"held by {owner}")
             case Asleep():
-                return Dropped("parked")
+                return await self._dropped(message.run_id, "parked")
             case Finished(announced=True):
-                return Dropped("finished and announced")
+                return await self._dropped(message.run_id, "finished and announced")
             case _:
                 return await self._stored_outcome(message)
+
+    async def _dropped(self, run_id: str, reason: str) -> Dropped:
+        try:
+            events = await self._services.store.read(run_id)
+            return Dropped(reason, typed(events[-1]) if events else None)
+        except (StoreUnavailable, ValidationError) as exc:
+            _log.info("run.truth_unknown", run_id=run_id, error=type(exc).__name__)
+            return Dropped(reason)
 
     async def park(self, parked: Parked) -> bool:
         """Let go of a run that waits, once Celery knows that it does; return False when a letter is there already.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import structlog
 from pydantic import ValidationError
 
+from api_contracts.names import CONTROL_QUEUE
 from api_contracts.runs import RunQueued
 from api_contracts.vocabulary import typed
 from workers.ports import Bell, Claimed, Clock, RunStore, StoreUnavailable
@@ -58,4 +59,7 @@ class Sweeper:
             return False
         _log.info("sweep.rang", run_id=run.run_id)
         await self._bell.ring(run.run_id, run.signature, queued)
+        if run.cancelled:
+            # Perhaps no worker of its queue is alive. Whoever comes second finds that the run is held, or over.
+            await self._bell.ring(run.run_id, run.signature, queued, CONTROL_QUEUE)
         return True

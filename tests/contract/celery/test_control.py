@@ -55,6 +55,14 @@ def test_one_revoke_may_name_both(worker: Worker, name: str) -> None:
     assert run not in listed
 
 
+def test_a_run_that_is_over_is_said_to_be(worker: Worker, name: str) -> None:
+    run, over = f"run-{name}", f"run-over-{name}"
+    assert reply(worker, worker.revoke(over)) == {"ok": f"runs {over} had ended before"}
+    both = {"ok": f"runs {run} asked to cancel; runs {over} had ended before"}
+    assert reply(worker, worker.revoke([run, over])) == both
+    assert not {run, over} & set(revoked(worker))
+
+
 def test_the_terminate_command_is_ours_too(worker: Worker, name: str) -> None:
     run = f"run-{name}"
     answer = worker.app.control.broadcast(

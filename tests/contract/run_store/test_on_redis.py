@@ -180,7 +180,7 @@ async def test_what_was_done_before_a_script_was_found_forgotten_is_not_done_aga
     await redis.redis.script_flush()
     await redis.redis.script_load(CLAIM)
     calls = [redis.store._claim(due), signal_call(other, "cancel", {}, "1", ttl_s=60)]
-    assert await run_all(redis.redis, calls) == [[b"claimed", b""], b"sent"]
+    assert await run_all(redis.redis, calls) == [[b"claimed", b"", b""], b"woken"]
 
 
 @pytest.mark.requirement("RUN-17")

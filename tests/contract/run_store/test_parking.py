@@ -42,7 +42,7 @@ async def test_a_letter_wakes_a_parked_run_and_one_rings_for_it(world: World) ->
     run_id = await parked(world)
     assert await world.store.signal(run_id, "cancel", {}, "1") == "woken"
     assert await world.store.signal(run_id, "cancel", {}, "1") == "sent"
-    assert await world.store.claim(run_id) == Claimed(run_id, "signed")
+    assert await world.store.claim(run_id) == Claimed(run_id, "signed", cancelled=True)
     assert await world.store.claim(run_id) is None
     assert await claims(world.store, run_id) == []
     assert isinstance(await world.store.acquire(run_id, "bob", ""), Granted)

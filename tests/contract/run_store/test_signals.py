@@ -4,7 +4,7 @@ import pytest
 
 from tests.contract.run_store.worlds import TIMING, Said, World, given_held_run, given_run, queued
 from tests.waiting import eventually_async
-from workers.ports import Letter
+from workers.ports import Claimed, Letter
 
 
 class Letters(list[Letter]):
@@ -36,6 +36,18 @@ async def test_a_signal_is_taken_before_the_start_while_running_and_after_a_rele
     stop = world.inbox.watch(run_id, "0", letters.append)
     assert (await letters.until(3)).types == ["before", "running", "released"]
     stop()
+
+
+@pytest.mark.requirement("RUN-06", "RUN-26")
+async def test_a_run_that_nobody_holds_is_due_at_once_when_it_is_asked_to_end(world: World) -> None:
+    run_id = await given_run(world)
+    assert await world.store.claim(run_id) is None
+    assert await world.store.signal(run_id, "cancel", {}, "1") == "woken"
+    assert await world.store.claim(run_id) == Claimed(run_id, None, cancelled=True)
+    assert await world.store.claim(run_id) is None, "one rings"
+    assert await world.store.signal(run_id, "cancel", {}, "1") == "sent"
+    await world.store.acquire(run_id, "ann", "")
+    assert await world.store.signal(run_id, "cancel", {}, "2") == "sent", "its owner reads it"
 
 
 @pytest.mark.requirement("RUN-06")

@@ -80,7 +80,9 @@ async def test_a_parked_run_has_said_so_and_keeps_no_lease_and_no_message() -> N
     assert (last.type, last.data["why"]) == ("run.parked", "waiting for a letter")
     assert last.data["until"] == pytest.approx(cell.clock.now() + WAITS_S)
     assert len(worker.keeper) == len(worker.reception) == 0
-    assert await worker.serve(run_id) == Dropped("parked")
+    dropped = await worker.serve(run_id)
+    assert dropped == Dropped("parked")
+    assert dropped.truth == RunParked(why="waiting for a letter", until=last.data["until"]), "Flower is told again"
     await cell.pass_time(WAITS_S - 1)
     assert await worker.sweeper.sweep() == 0
 

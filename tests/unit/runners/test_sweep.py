@@ -2,6 +2,7 @@
 
 import pytest
 
+from api_contracts.names import CONTROL_QUEUE
 from tests.unit.runners.cell import TIMING, Cell
 from tests.waiting import idle
 from workers.ports import StoreUnavailable
@@ -32,6 +33,16 @@ async def test_the_callers_own_signature_is_used_again() -> None:
     cell.clock.advance(TIMING.lease_s)
     await cell.worker().sweeper.sweep()
     assert [(ring.run_id, ring.signature) for ring in cell.bell.rings] == [(run_id, "the caller's")]
+
+
+@pytest.mark.requirement("RUN-26")
+async def test_a_run_that_was_asked_to_end_is_rung_for_on_the_control_queue_too() -> None:
+    """Perhaps no worker of its own queue is alive."""
+    cell = Cell()
+    run_id = await cell.submitted()
+    assert await cell.store.signal(run_id, "cancel", {}, "") == "woken"
+    assert await cell.worker().sweeper.wake(run_id)
+    assert [(ring.run_id, ring.queue) for ring in cell.bell.rings] == [(run_id, None), (run_id, CONTROL_QUEUE)]
 
 
 @pytest.mark.requirement("RUN-17")

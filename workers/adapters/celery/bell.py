@@ -9,13 +9,10 @@ from celery import Celery
 from celery.canvas import Signature
 from kombu.exceptions import KombuError, OperationalError
 
-from api_contracts.names import CONTROL_QUEUE, DELIVER, TASK_OF, queue_of
+from api_contracts.names import CONTROL_QUEUE, DELIVER, HIDDEN, TASK_OF, queue_of
 from api_contracts.runs import RunQueued
 from workers.core.chat.acts import SendCall
 from workers.ports import StoreUnavailable
-
-_HIDDEN = "(in the journal)"
-"""What Flower and the logs show instead of arguments."""
 
 
 class CeleryBell:
@@ -24,20 +21,24 @@ class CeleryBell:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    async def ring(self, run_id: str, signature: str | None, queued: RunQueued) -> None:
+    async def ring(self, run_id: str, signature: str | None, queued: RunQueued, queue: str | None = None) -> None:
         """See the port."""
         if signature:
             stored = Signature.from_dict(json.loads(signature), app=self._app)
-            await _published(lambda: stored.apply_async(argsrepr="()", kwargsrepr=_HIDDEN))
+            if queue is not None:
+                for where in ("exchange", "routing_key"):
+                    stored.options.pop(where, None)
+                stored.set(queue=queue)
+            await _published(lambda: stored.apply_async(argsrepr="()", kwargsrepr=HIDDEN))
             return
         await _published(
             lambda: self._app.send_task(
                 TASK_OF[queued.kind],
                 kwargs={"request": {"stored": queued.digest}},
                 task_id=run_id,
-                queue=queue_of(queued.kind, queued.lane),
+                queue=queue or queue_of(queued.kind, queued.lane),
                 argsrepr="()",
-                kwargsrepr=_HIDDEN,
+                kwargsrepr=HIDDEN,
             )
         )
 
@@ -52,7 +53,7 @@ class CeleryBell:
                 link=self._delivery(call, "result"),
                 link_error=self._delivery(call, "failed"),
                 argsrepr="()",
-                kwargsrepr=_HIDDEN,
+                kwargsrepr=HIDDEN,
             )
         )
 

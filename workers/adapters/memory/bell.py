@@ -16,6 +16,7 @@ class Ring:
     run_id: str
     signature: str | None
     queued: RunQueued
+    queue: str | None = None
 
 
 class MemoryBell:
@@ -26,10 +27,10 @@ class MemoryBell:
         self.calls: list[SendCall] = []
         self.away = False
 
-    async def ring(self, run_id: str, signature: str | None, queued: RunQueued) -> None:
+    async def ring(self, run_id: str, signature: str | None, queued: RunQueued, queue: str | None = None) -> None:
         """See the port."""
         self._reach()
-        self.rings.append(Ring(run_id, signature, queued))
+        self.rings.append(Ring(run_id, signature, queued, queue))
 
     async def call(self, call: SendCall) -> None:
         """See the port."""

@@ -27,6 +27,7 @@ class _Run:
     looks: int = 0
     parked: bool = False
     deaths: int = 0
+    cancelled: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -176,7 +177,8 @@ class MemoryRuns:
         box.letters.append(Letter(f"{len(box.letters) + 1}-0", kind, json.loads(json.dumps(data))))
         for watch in box.watches:
             asyncio.get_running_loop().call_soon(box.hand_over, watch)
-        if run.parked:
+        run.cancelled = run.cancelled or kind == "cancel"
+        if run.parked or (kind == "cancel" and run.until <= self._clock.now()):
             self._due[run_id] = self._clock.now()
             return "woken"
         return "sent"
@@ -197,7 +199,7 @@ class MemoryRuns:
         delay = min(self._timing.lost_message_s * 2 ** min(run.looks, 20), self._timing.longest_look_s)
         run.looks, run.parked = run.looks + 1, False
         self._due[run_id] = now + delay
-        return Claimed(run_id, run.signature)
+        return Claimed(run_id, run.signature, run.cancelled)
 
     def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
         """See the port `Inbox`."""

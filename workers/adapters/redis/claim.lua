@@ -6,7 +6,7 @@ if not score then return {'gone'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(score) > now then return {'later'} end
-local lease = redis.call('HMGET', KEYS[1], 'seq', 'until', 'looks', 'announced', 'signature')
+local lease = redis.call('HMGET', KEYS[1], 'seq', 'until', 'looks', 'announced', 'signature', 'cancelled')
 if not lease[1] or lease[4] then
   redis.call('ZREM', KEYS[2], ARGV[1])
   return {'gone'}
@@ -20,4 +20,4 @@ local looks = tonumber(lease[3] or '0')
 redis.call('HSET', KEYS[1], 'looks', looks + 1)
 redis.call('HDEL', KEYS[1], 'parked')
 redis.call('ZADD', KEYS[2], now + math.min(ARGV[2] * 2 ^ math.min(looks, 20), tonumber(ARGV[3])), ARGV[1])
-return {'claimed', lease[5] or ''}
+return {'claimed', lease[5] or '', lease[6] or ''}

@@ -187,7 +187,9 @@ class RedisRuns:
 
 
 def _claimed(run_id: str, reply: list[bytes]) -> Claimed | None:
-    return Claimed(run_id, reply[1].decode() or None) if reply[0] == b"claimed" else None
+    if reply[0] != b"claimed":
+        return None
+    return Claimed(run_id, reply[1].decode() or None, cancelled=reply[2] == b"1")
 
 
 def _all_keys(run_id: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from workers import control
 __all__ = ["app"]
 
 
-def ask_runs_to_cancel(ids: list[str]) -> set[str]:
+def ask_runs_to_cancel(ids: list[str]) -> dict[str, control.Said]:
     runs = {each for each in ids if each.startswith("run-")}
     for each in runs:
         if each.startswith("run-broken-"):
@@ -14,7 +14,7 @@ def ask_runs_to_cancel(ids: list[str]) -> set[str]:
         if each.startswith("run-slow-"):
             board.gate_sync(each)
         board.mark_sync(each, "cancel")
-    return runs
+    return {each: "over" if each.startswith("run-over-") else "asked" for each in runs}
 
 
 control.install(ask_runs_to_cancel)
