@@ -295,7 +295,7 @@ async def test_a_key_that_is_no_stream_does_not_deafen_the_other_sessions(redis:
 @pytest.mark.requirement("RUN-21")
 async def test_a_server_that_is_away_is_a_store_that_is_away(own_valkey: EmbeddedValkey) -> None:
     client = connect(own_valkey.url)
-    audio = RedisAudio(StreamReader(client, client, SystemClock()), client)
+    audio = RedisAudio(StreamReader(client, client, SystemClock()), client, lambda _: None)
     kill(own_valkey)
     with pytest.raises(StoreUnavailable):
         await audio.holds("run-1", "1-0")

@@ -9,7 +9,7 @@ The rest of the service uses `LoopTask`, `current_job`, `Outcome` and `hooks_of`
 """
 
 from workers.pool.endings import BodyAborted, JobOver, Outcome, OutcomeKind, StopReason
-from workers.pool.hooks import Hook, PoolHooks, hooks_of
+from workers.pool.hooks import Hook, PoolHooks, PoolView, hooks_of
 from workers.pool.job import Job, current_job
 from workers.pool.task import LoopTask
 from workers.pool.taskpool import DRAIN_S, TaskPool
@@ -24,6 +24,7 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "PoolHooks",
+    "PoolView",
     "StopReason",
     "TaskPool",
     "current_job",

@@ -127,7 +127,7 @@ class RedisWorld:
         reader.start()
         self._closing.append(reader.close)
         self.inbox = RedisInbox(reader, self.redis)
-        self.audio = RedisAudio(reader, self.redis)
+        self.audio = RedisAudio(reader, self.redis, lambda _: None)
         self.queues = RedisQueues(self.redis)
 
     def new_client(self) -> Redis:

@@ -1,4 +1,4 @@
-"""`Queues` on Redis: what waits is read from the journals' own sets, not from a broker, so a lost message counts too."""
+"""`Queues` on Redis: what waits is read from the journals' own sets, not from a broker: a lost message counts too."""
 
 from collections.abc import Mapping
 from typing import Any, Final

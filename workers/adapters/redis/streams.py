@@ -42,17 +42,24 @@ class RedisInbox:
 
 
 class RedisAudio:
-    """`AudioStreams` on the process's reader; `redis` is any client of the same server."""
+    """`AudioStreams` on the process's reader; `redis` is any client of the same server.
 
-    def __init__(self, reader: StreamReader, redis: Redis) -> None:
+    `passed` is told the id of each entry as a session gets it.
+    """
+
+    def __init__(self, reader: StreamReader, redis: Redis, passed: Callable[[str], None]) -> None:
         self._reader = reader
         self._redis = redis
+        self._passed = passed
 
     def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
         """See the port."""
-        return self._reader.watch(
-            keys.audio(run_id), after, lambda entry_id, fields: deliver(audio_entry_of(entry_id, fields))
-        )
+
+        def take(entry_id: str, fields: Fields) -> None:
+            self._passed(entry_id)
+            deliver(audio_entry_of(entry_id, fields))
+
+        return self._reader.watch(keys.audio(run_id), after, take)
 
     async def holds(self, run_id: str, entry_id: str) -> bool:
         """See the port."""
@@ -63,6 +70,11 @@ class RedisAudio:
         """See the port."""
         with mapped():
             await self._redis.xtrim(keys.audio(run_id), minid=before, approximate=False)
+
+
+def written_at(entry_id: str) -> float:
+    """Return when an entry was written, in seconds since 1970, by the server's clock or whoever gave the id."""
+    return int(entry_id.partition("-")[0]) / 1000
 
 
 def letter_of(entry_id: str, fields: Fields) -> Letter | None:
