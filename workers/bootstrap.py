@@ -160,6 +160,10 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
     kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock))
     sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random)
     writer = f"fireworks-workers {version('fireworks-workers')}"
+
+    async def schema() -> str:
+        return f"schema {await archive.check()}"
+
     try:
         store.start()
         reader.start()
@@ -172,7 +176,7 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
             clock,
             QueueWatch(RedisQueues(probing), clock),
             audio_lag,
-            {"redis": lambda: answers(probing), "sql": archive.check},
+            {"redis": lambda: answers(probing), "sql": schema},
         )
     finally:
         await reader.close()

@@ -15,7 +15,9 @@ _SHORTEST: Final = 6
 """A shorter value is part of ordinary words. As a password in a URL it is masked all the same."""
 
 _IN_URL: Final = re.compile(r"(://[^\s:/@\"']*):[^\s/@\"']+@")
-_IN_HEADER: Final = re.compile(r"(?i)(authorization\W{1,4}(?:bearer|basic|token)?\W{0,3}|\bbearer\s+)[^\s\"',}\\]+")
+_IN_HEADER: Final = re.compile(
+    r"(?i)(authorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:bearer|basic|token)\s+)?|\bbearer\s+)[^\s\"',}\\]+"
+)
 
 
 class Secrets:

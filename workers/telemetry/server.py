@@ -76,7 +76,7 @@ def _metrics(registry: CollectorRegistry, accept: str) -> Reply:
 class _Server(HTTPServer):
     """A thread for each connection, a bounded number of them, each for a bounded time."""
 
-    request_queue_size = 64
+    request_queue_size = 128
     allow_reuse_address = True
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Callable[[str], Reply]]) -> None:
