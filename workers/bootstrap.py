@@ -12,6 +12,7 @@ from typing import Any, assert_never
 
 from celery import Celery
 from pydantic import ValidationError
+from redis.asyncio import Redis
 
 from api_contracts.batch import BatchRequest
 from api_contracts.chat import ChatRequest, ToolSpec
@@ -30,7 +31,7 @@ from workers.adapters.redis.connection import answers, connect
 from workers.adapters.redis.queues import RedisQueues
 from workers.adapters.redis.reader import BLOCK_MS, StreamReader
 from workers.adapters.redis.store import RedisRuns
-from workers.adapters.redis.streams import RedisAudio, RedisInbox, written_at
+from workers.adapters.redis.streams import RedisAudio, RedisInbox, lag_of
 from workers.adapters.sql.archive import SqlArchive
 from workers.adapters.sql.batches import SqlBatches
 from workers.adapters.tools import Registry
@@ -58,6 +59,15 @@ from workers.telemetry.health import CHECK_BOUND_S
 
 
 @dataclass(frozen=True, slots=True)
+class Signals:
+    """What a process can tell of its surroundings."""
+
+    queues: QueueWatch
+    audio_lag: WorstLately
+    checks: Mapping[str, Ask]
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """What a worker process runs on."""
 
@@ -67,9 +77,7 @@ class Services:
     poller: Poller
     store: RedisRuns
     clock: Clock
-    queues: QueueWatch
-    audio_lag: WorstLately
-    checks: Mapping[str, Ask]
+    signals: Signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +153,9 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
     store = RedisRuns(redis, clock, timing)
     reader = StreamReader(reading, redis, clock)
     probing = connect(settings.redis_url, max_connections=1, timeout_s=CHECK_BOUND_S)
-    audio_lag = WorstLately()
-    audio = RedisAudio(reader, redis, lambda entry_id: audio_lag.note(clock.now() - written_at(entry_id)))
     archive = SqlArchive(settings.database)
+    signals = _signals(probing, archive, clock)
+    audio = RedisAudio(reader, redis, lambda entry_id: signals.audio_lag.note(lag_of(entry_id, clock.now())))
     model = FireworksChat(settings.base_url, _keys(settings))
     bell = CeleryBell(app)
     services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock, metrics)
@@ -160,10 +168,6 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
     kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock))
     sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random)
     writer = f"fireworks-workers {version('fireworks-workers')}"
-
-    async def schema() -> str:
-        return f"schema {await archive.check()}"
-
     try:
         store.start()
         reader.start()
@@ -174,19 +178,23 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
             Poller(jobs, rows, store, sweeper, clock, settings.poll_s),
             store,
             clock,
-            QueueWatch(RedisQueues(probing), clock),
-            audio_lag,
-            {"redis": lambda: answers(probing), "sql": schema},
+            signals,
         )
     finally:
-        await reader.close()
-        await store.close()
-        await model.close()
-        await jobs.close()
-        await archive.close()
-        await probing.aclose()
-        await reading.aclose()
-        await redis.aclose()
+        for part in (reader, store, model, jobs, archive):
+            await part.close()
+        for client in (probing, reading, redis):
+            await client.aclose()
+
+
+def _signals(redis: Redis, archive: SqlArchive, clock: Clock) -> Signals:
+    """`redis` is a client of their own: what they tell must not depend on how busy the others are."""
+
+    async def schema() -> str:
+        return f"schema {await archive.check()}"
+
+    queues = QueueWatch(RedisQueues(redis), clock)
+    return Signals(queues, WorstLately(), {"redis": lambda: answers(redis), "sql": schema})
 
 
 def bad_request(exc: ValidationError) -> Failure:

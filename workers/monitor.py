@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, get_args
 
 import structlog
+from celery import signals
 
 from api_contracts.names import Kind
 from workers import telemetry
@@ -17,6 +18,7 @@ from workers.ports import Waiting
 from workers.runners.reception import Reception
 from workers.settings import Settings
 from workers.telemetry import Metrics, Readiness, Verdict, WorstLately
+from workers.transport import refused
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +40,7 @@ class WorkerMonitor:
         self._stage = "the services have not started"
         self._draining = False
         self._gauges(metrics)
+        self._counting = _count_refusals(metrics)
         checks = {name: self._check_of(name) for name in ("redis", "sql")}
         ready = Readiness(checks | {"broker": self._broker, "lag": self._lag, "draining": self._serving})
         self._server = None
@@ -59,6 +62,8 @@ class WorkerMonitor:
 
     def close(self) -> None:
         """Listen no more."""
+        for signal, receiver in self._counting:
+            signal.disconnect(receiver)
         if self._server is not None:
             self._server.close()
 
@@ -105,6 +110,28 @@ def add_signals(metrics: Metrics, audio_lag: WorstLately, waiting: Callable[[], 
     )
     if waiting is not None:
         metrics.queues(waiting)
+
+
+def _count_refusals(metrics: Metrics) -> list[tuple[Any, Callable[..., None]]]:
+    """Count what the transport and Celery refuse; return what to disconnect."""
+
+    def by_us(reason: str, **_: Any) -> None:
+        metrics.refused(reason)
+
+    def unknown(**_: Any) -> None:
+        metrics.refused("unknown_task")
+
+    def invalid(**_: Any) -> None:
+        metrics.refused("invalid")
+
+    counting: list[tuple[Any, Callable[..., None]]] = [
+        (refused, by_us),
+        (signals.task_unknown, unknown),
+        (signals.task_rejected, invalid),
+    ]
+    for signal, receiver in counting:
+        signal.connect(receiver, weak=False)
+    return counting
 
 
 def _slot(pool: PoolView, state: str) -> Callable[[], float]:

@@ -77,11 +77,11 @@ class Runtime:
     def _tell(self, services: Services, metrics: Metrics, monitor: WorkerMonitor) -> None:
         """Begin to tell what can be told of running services. Queues are told by who serves the control queue."""
         listens = self._settings is not None and self._settings.monitor_port is not None
-        waiting = services.queues if listens and CONTROL_QUEUE in self._app.amqp.queues.consume_from else None
+        waiting = services.signals.queues if listens and CONTROL_QUEUE in self._app.amqp.queues.consume_from else None
         if waiting is not None:
-            self._loops.append(asyncio.create_task(services.queues.keep(), name="queue-watch"))
-        add_signals(metrics, services.audio_lag, waiting)
-        monitor.started(services.reception, services.checks)
+            self._loops.append(asyncio.create_task(services.signals.queues.keep(), name="queue-watch"))
+        add_signals(metrics, services.signals.audio_lag, waiting)
+        monitor.started(services.reception, services.signals.checks)
 
     def _cancel(self, ids: list[str]) -> set[str]:
         """Turn a revoke into cancel signals; return the ids that are runs. Called in a thread of its own."""

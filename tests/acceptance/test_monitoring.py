@@ -1,20 +1,25 @@
 """Probes and scrapes of real processes: they tell the truth while something is wrong, and when it is right again."""
 
+import asyncio
 import json
 import os
 import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kombu import Connection
 
 from tests.acceptance.cluster import CELERY, KEY, Cluster, pause, remote, say
 from tests.acceptance.journal import is_right
 from tests.acceptance.monitoring import asked, faults, lives, port_of, sample
+from tests.contract.cutting_proxy import CuttingProxy
 from tests.servers import kill
 from tests.waiting import eventually
 from workers.cli.embedded import EmbeddedValkey
+from workers.emulator.speech import VOCABULARY, encode, silence
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -57,6 +62,31 @@ def test_an_outage_of_redis_makes_a_worker_unready_and_kills_nobody(
     eventually(lambda: faults(worker) == {}, within=30)
     assert cluster.client.chat.complete(say("echo after"), timeout_s=60).status == "completed"
     assert sample(worker, "fw_runs_total", kind="chat", status="completed") == 1
+
+
+@pytest.fixture
+def rabbit() -> str:
+    """A RabbitMQ that was set aside for tests."""
+    url = os.environ.get("FW_TEST_RABBITMQ_URL")
+    if not url:
+        pytest.skip("FW_TEST_RABBITMQ_URL is not set")
+    return url
+
+
+@pytest.mark.requirement("OPS-08")
+async def test_a_worker_that_lost_rabbitmq_says_so_while_redis_and_sql_are_well(
+    cluster: Cluster, rabbit: str, name: str
+) -> None:
+    async with CuttingProxy(rabbit) as proxy:
+        worker = cluster.worker("chat-1", queues=name, FW_BROKER_URL=proxy.url)
+        await asyncio.to_thread(worker.ready)
+        await asyncio.to_thread(eventually, lambda: faults(worker) == {})
+    assert await asyncio.to_thread(eventually, lambda: list(faults(worker)) == ["broker"], 30)
+    assert lives(worker)
+    worker.kill()
+    with Connection(rabbit) as connection:
+        connection.default_channel.queue_delete(name)
+        connection.default_channel.exchange_delete(name)
 
 
 @pytest.mark.requirement("OPS-08")
@@ -141,6 +171,29 @@ def test_what_waits_is_told_by_control_until_a_worker_takes_it_and_then_counted_
     assert sample(chat, "fw_slots", state="limit") == 20
 
 
+@pytest.mark.requirement("OPS-05", "OPS-09")
+def test_open_sessions_and_the_lag_of_their_audio_are_told(cluster: Cluster) -> None:
+    """The audio was written while the session waited for a worker: so long it took to reach one."""
+    session = cluster.client.stt.open()
+    written = cluster.redis.time()
+    session.send_audio(encode(VOCABULARY[:2]) + silence(1))
+    eventually(lambda: seconds_since(cluster, written) > 2)
+    worker = cluster.speech_worker("stt-1").ready()
+    eventually(lambda: sample(worker, "fw_stt_sessions") == 1, within=30)
+    eventually(lambda: (sample(worker, "fw_stt_audio_lag_seconds") or 0) > 2, within=30)
+    assert sample(worker, "fw_runs_active", kind="stt") == 1
+    session.end()
+    assert is_right(list(session.follow(timeout_s=60)))
+    eventually(lambda: sample(worker, "fw_stt_sessions") == 0, within=30)
+    assert (sample(worker, "fw_stt_audio_seconds_total", meter="sent") or 0) > 1
+    assert sample(worker, "fw_runs_total", kind="stt", status="completed") == 1
+
+
+def seconds_since(cluster: Cluster, moment: Any) -> float:
+    """Return how long ago that was, by the server's clock."""
+    return float(cluster.redis.time()[0] - moment[0])
+
+
 @pytest.mark.requirement("OPS-07", "RUN-25", "OPS-13")
 def test_logs_name_run_tenant_and_trace_and_hold_no_content_and_no_secret_even_at_debug(
     cluster: Cluster, name: str
@@ -168,6 +221,8 @@ def test_logs_name_run_tenant_and_trace_and_hold_no_content_and_no_secret_even_a
         assert is_right(list(cluster.client.follow(run_id, timeout_s=60)))
         eventually(lambda run_id=run_id: cluster.announced(run_id))
     eventually(lambda: worker.says("unregistered task") and worker.says("dead letter"))
+    refusals = [sample(worker, "fw_messages_refused_total", reason=why) for why in ("unknown_task", "undecodable")]
+    assert refusals == [1, 1]
     away = cluster.worker("away", queues="fireworks.chat.bg", FW_DATABASE_URL=database, **debug).ready()
     eventually(lambda: "sql" in faults(away), within=30)
     cluster.client.chat.submit(say(f"echo {canary}", lane="background"), run_id=f"{name}-d")

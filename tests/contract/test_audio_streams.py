@@ -16,7 +16,7 @@ from workers.adapters.clock import SystemClock
 from workers.adapters.memory.audio import MemoryAudio
 from workers.adapters.redis.connection import connect
 from workers.adapters.redis.reader import StreamReader
-from workers.adapters.redis.streams import RedisAudio
+from workers.adapters.redis.streams import RedisAudio, lag_of
 from workers.cli.embedded import EmbeddedValkey
 from workers.ports import AudioEntry, AudioStreams, StoreUnavailable
 
@@ -325,3 +325,12 @@ async def test_two_hundred_sessions_are_read_together(redis: OnRedis) -> None:
 async def reads(redis: OnRedis) -> int:
     stats = await redis.world.redis.info("commandstats")
     return int(stats.get("cmdstat_xread", {}).get("calls", 0))
+
+
+@pytest.mark.requirement("OPS-09")
+@pytest.mark.parametrize(
+    ("entry_id", "lag_s"), [("998500-0", 1.5), ("1000000-7", 0.0), ("99999999-0", 0.0), ("1-0", 999.999)]
+)
+def test_the_lag_of_audio_is_told_by_the_id_that_the_server_gave(entry_id: str, lag_s: float) -> None:
+    assert lag_of(entry_id, 1000.0) == pytest.approx(lag_s)
+    assert lag_of("1-0", 10**9) == 0.0

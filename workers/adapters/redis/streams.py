@@ -11,6 +11,7 @@ from api_contracts import keys
 from workers.adapters.redis.connection import mapped
 from workers.adapters.redis.reader import Fields, StreamReader
 from workers.ports import AudioEntry, Letter
+from workers.settings import DAY_S
 
 Entry = tuple[bytes, Fields]
 
@@ -72,9 +73,13 @@ class RedisAudio:
             await self._redis.xtrim(keys.audio(run_id), minid=before, approximate=False)
 
 
-def written_at(entry_id: str) -> float:
-    """Return when an entry was written, in seconds since 1970, by the server's clock or whoever gave the id."""
-    return int(entry_id.partition("-")[0]) / 1000
+def lag_of(entry_id: str, now: float) -> float:
+    """Return how many seconds ago an entry was written, by the server's clock.
+
+    0 for an id that the server cannot have given: from later than now, or from more than a day ago.
+    """
+    lag = now - int(entry_id.partition("-")[0]) / 1000
+    return lag if 0 < lag < DAY_S else 0.0
 
 
 def letter_of(entry_id: str, fields: Fields) -> Letter | None:
