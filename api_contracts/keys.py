@@ -87,6 +87,11 @@ def address(what: str) -> str:
     return f"fw:{{slot}}:{{run_id}}:{what}"
 
 
+def waiting(slot: str, queue: str) -> str:
+    """Sorted set: run id by the time (ms) since which it waits for a worker of the queue."""
+    return f"fw:{{{slot}}}:waiting:{queue}"
+
+
 def guard(task_id: str) -> str:
     """Hash: the mark that a tool's effect was begun, and its result (`client.guard`)."""
     return f"fw:guard:{task_id}"

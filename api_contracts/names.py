@@ -1,6 +1,6 @@
 """Names of Celery tasks and queues. Other services and other languages rely on them: they never change."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Kind = Literal["chat", "stt", "batch", "cite"]
 Lane = Literal["interactive", "background"]
@@ -33,3 +33,7 @@ def queue_of(kind: Kind, lane: Lane = "interactive") -> str:
     """Return the queue of a kind of work; background work has queues, and processes, of its own."""
     queue = _QUEUE_OF[kind]
     return f"{queue}.bg" if lane == "background" else queue
+
+
+QUEUES: Final = tuple(dict.fromkeys(queue_of(kind, lane) for kind in get_args(Kind) for lane in get_args(Lane)))
+"""Every queue in which runs wait."""

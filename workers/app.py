@@ -100,4 +100,5 @@ app = make_app()
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # celery is not typed
 def _set_up_logging(loglevel: int | str | None = None, **_: Any) -> None:
-    telemetry.configure(read_settings().log_level)
+    settings = read_settings()
+    telemetry.configure(settings.log_level, telemetry.known_secrets(settings))

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 
 from celery import Celery
 from pydantic import ValidationError
+from redis.asyncio import Redis
 
 from api_contracts.batch import BatchRequest
 from api_contracts.chat import ChatRequest, ToolSpec
@@ -26,10 +27,11 @@ from workers.adapters.fireworks.batch import FireworksBatch
 from workers.adapters.fireworks.chat import FireworksChat
 from workers.adapters.fireworks.speech import FireworksSpeech
 from workers.adapters.inputs import InputFiles
-from workers.adapters.redis.connection import connect
+from workers.adapters.redis.connection import answers, connect
+from workers.adapters.redis.queues import RedisQueues
 from workers.adapters.redis.reader import BLOCK_MS, StreamReader
 from workers.adapters.redis.store import RedisRuns
-from workers.adapters.redis.streams import RedisAudio, RedisInbox
+from workers.adapters.redis.streams import RedisAudio, RedisInbox, lag_of
 from workers.adapters.sql.archive import SqlArchive
 from workers.adapters.sql.batches import SqlBatches
 from workers.adapters.tools import Registry
@@ -40,16 +42,29 @@ from workers.core.citations.answering import CiteAnswer
 from workers.core.citations.references import ReferenceStyles
 from workers.core.runs.frame import Machine
 from workers.core.stt.session import SttSession
+from workers.monitor import Ask
 from workers.ports import AudioStreams, Bell, ChatModel, Clock, SpeechService, ToolBox
 from workers.runners.batch import BatchParts, BatchPerformer
 from workers.runners.chat import ChatPerformer
 from workers.runners.drive import DriverServices, Performer
 from workers.runners.leases import LeaseKeeper
 from workers.runners.polling import Poller
+from workers.runners.queues import QueueWatch
 from workers.runners.reception import Reception, refusal
 from workers.runners.stt import SttPerformer
 from workers.runners.sweep import Sweeper
 from workers.settings import Settings
+from workers.telemetry import Metrics, WorstLately
+from workers.telemetry.health import CHECK_BOUND_S
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What a process can tell of its surroundings."""
+
+    queues: QueueWatch
+    audio_lag: WorstLately
+    checks: Mapping[str, Ask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,7 @@ class Services:
     poller: Poller
     store: RedisRuns
     clock: Clock
+    signals: Signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +145,20 @@ class WorkerKinds:
 
 
 @asynccontextmanager
-async def worker(settings: Settings, app: Celery) -> AsyncIterator[Services]:
+async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIterator[Services]:
     """Build everything for one worker process, on its loop; take it apart at the end."""
     clock, timing = SystemClock(), settings.timing
     redis = connect(settings.redis_url)
     reading = connect(settings.redis_url, max_connections=1, timeout_s=BLOCK_MS / 1000 + 5.0)
     store = RedisRuns(redis, clock, timing)
     reader = StreamReader(reading, redis, clock)
-    audio = RedisAudio(reader, redis)
+    probing = connect(settings.redis_url, max_connections=1, timeout_s=CHECK_BOUND_S)
     archive = SqlArchive(settings.database)
+    signals = _signals(probing, archive, clock)
+    audio = RedisAudio(reader, redis, lambda entry_id: signals.audio_lag.note(lag_of(entry_id, clock.now())))
     model = FireworksChat(settings.base_url, _keys(settings))
     bell = CeleryBell(app)
-    services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock)
+    services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock, metrics)
     keeper = LeaseKeeper(store, clock, timing)
     speech = FireworksSpeech(settings.audio_streaming_url, _keys(settings))
     jobs = FireworksBatch(settings.api_url, settings.account_id, _keys(settings))
@@ -160,15 +178,23 @@ async def worker(settings: Settings, app: Celery) -> AsyncIterator[Services]:
             Poller(jobs, rows, store, sweeper, clock, settings.poll_s),
             store,
             clock,
+            signals,
         )
     finally:
-        await reader.close()
-        await store.close()
-        await model.close()
-        await jobs.close()
-        await archive.close()
-        await reading.aclose()
-        await redis.aclose()
+        for part in (reader, store, model, jobs, archive):
+            await part.close()
+        for client in (probing, reading, redis):
+            await client.aclose()
+
+
+def _signals(redis: Redis, archive: SqlArchive, clock: Clock) -> Signals:
+    """`redis` is a client of their own: what they tell must not depend on how busy the others are."""
+
+    async def schema() -> str:
+        return f"schema {await archive.check()}"
+
+    queues = QueueWatch(RedisQueues(redis), clock)
+    return Signals(queues, WorstLately(), {"redis": lambda: answers(redis), "sql": schema})
 
 
 def bad_request(exc: ValidationError) -> Failure:

@@ -15,18 +15,20 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from api_contracts.failure import RunFailed, RunIsParked
 from api_contracts.keys import RUN_ID, BadRunId, check_run_id
-from api_contracts.names import HIDDEN, Kind
+from api_contracts.names import CONTROL_QUEUE, HIDDEN, Kind
 from api_contracts.runs import EventData, RunCancelled, RunCompleted, RunFailedEvent, RunParked
 from workers import control
 from workers.adapters.sql.migrate import migrate
 from workers.app import app
 from workers.bootstrap import Services, worker
+from workers.monitor import WorkerMonitor, add_signals
 from workers.pool import Job, LoopTask, OutcomeKind, StopReason, current_job, hooks_of, send_event_of
 from workers.pool import Outcome as PoolOutcome
 from workers.ports import StoreUnavailable
 from workers.runners.outcome import Dropped, Ended, Outcome, Parked, Unreachable
 from workers.runners.reception import Message
 from workers.settings import Settings, read_settings
+from workers.telemetry import Metrics, trace_id_of
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +50,7 @@ class Runtime:
         self._services: Services | None = None
         self._settings: Settings | None = None
         self._loops: list[asyncio.Task[None]] = []
+        self._monitor: WorkerMonitor | None = None
 
     @property
     def services(self) -> Services:
@@ -57,18 +60,29 @@ class Runtime:
         return self._services
 
     async def start(self) -> None:
-        """Build the services and begin to renew and to sweep."""
+        """Listen for probes, build the services, begin to renew and to sweep."""
         self._settings = read_settings()
+        metrics = Metrics()
+        self._monitor = WorkerMonitor(self._settings, hooks_of(self._app).pool[0], metrics)
         if self._settings.database.startswith("sqlite"):
             # The default must work without a deploy step; a shared database is migrated by a job of its own.
             await asyncio.to_thread(migrate, self._settings.database)
-        self._services = services = await self._stack.enter_async_context(worker(self._settings, self._app))
+        self._services = services = await self._stack.enter_async_context(worker(self._settings, self._app, metrics))
         self._loops = [
             asyncio.create_task(services.keeper.keep(), name="lease-keeper"),
             asyncio.create_task(services.sweeper.keep(), name="sweeper"),
         ]
-
         control.install(self._cancel)
+        self._tell(services, metrics, self._monitor)
+
+    def _tell(self, services: Services, metrics: Metrics, monitor: WorkerMonitor) -> None:
+        """Begin to tell what can be told of running services. Queues are told by who serves the control queue."""
+        listens = self._settings is not None and self._settings.monitor_port is not None
+        waiting = services.signals.queues if listens and CONTROL_QUEUE in self._app.amqp.queues.consume_from else None
+        if waiting is not None:
+            self._loops.append(asyncio.create_task(services.signals.queues.keep(), name="queue-watch"))
+        add_signals(metrics, services.signals.audio_lag, waiting)
+        monitor.started(services.reception, services.signals.checks)
 
     def _cancel(self, ids: list[str]) -> dict[str, control.Said]:
         """Turn a revoke into cancel signals; return what that came to for each run. Called in a thread of its own."""
@@ -87,6 +101,8 @@ class Runtime:
 
     async def drain(self) -> None:
         """Ask the runs to hand over."""
+        if self._monitor:
+            self._monitor.draining()
         if self._services and self._settings:
             now = self._services.clock.now()
             _log.info("worker.draining", runs=len(self._services.reception))
@@ -100,6 +116,8 @@ class Runtime:
                 task.cancel()
             _, living = await asyncio.wait(living, timeout=_CANCEL_AGAIN_S)
         await self._stack.aclose()
+        if self._monitor:
+            await asyncio.to_thread(self._monitor.close)
 
 
 held: Final = Runtime(app)
@@ -217,7 +235,7 @@ class RunTask(LoopTask):
             stored = self.signature_from_request(called, args=(), kwargs={"request": {"stored": digest}})
             return json.dumps(stored)
 
-        return Message(run_id, kind, request, signature)
+        return Message(run_id, kind, request, signature, trace_id_of(called.get("traceparent")))
 
     def _announce_after(self, job: Job, services: Services) -> None:
         run_id, loop = str(self.request.id), asyncio.get_running_loop()

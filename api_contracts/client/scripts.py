@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from api_contracts import keys
+from api_contracts.names import queue_of
 from api_contracts.runs import RunQueued
 
 SPILL_BYTES = 64 * 1024
@@ -64,10 +65,12 @@ def spill(queued: RunQueued) -> tuple[RunQueued, str | None]:
 
 def submit_call(run_id: str, queued: RunQueued, blob: str | None, *, first_look_s: float, ttl_s: float) -> ScriptCall:
     """Build the submit: reply `created`, `exists` or `conflict`."""
+    slot, queue = run_id[-1], queue_of(queued.kind, queued.lane)
+    of_run = (keys.events(run_id), keys.lease(run_id), keys.due(slot), keys.blob(run_id, REQUEST_BLOB))
     return ScriptCall(
         SUBMIT,
-        (keys.events(run_id), keys.lease(run_id), keys.due(run_id[-1]), keys.blob(run_id, REQUEST_BLOB)),
-        (run_id, queued.digest, queued.to_json(), blob or "", int(first_look_s * 1000), int(ttl_s * 1000)),
+        (*of_run, keys.waiting(slot, queue)),
+        (run_id, queued.digest, queued.to_json(), blob or "", int(first_look_s * 1000), int(ttl_s * 1000), queue),
     )
 
 

@@ -4,7 +4,7 @@ from workers.emulator.batch import BatchConfig, BatchRule, BatchWhen
 from workers.emulator.scenes import Reply, Rule, Scene, ScriptedCall, Span, When
 from workers.emulator.speech import SpeechConfig, SpeechRule, SpeechWhen
 
-WORKER_TOOLS = ("lookup", "wait_pure", "wait_once", "raises")
+WORKER_TOOLS = ("lookup", "wait_pure", "wait_once", "raises", "hog")
 SERVICE_TOOLS = ("read", "charge", "broken", "bare", "absent")
 _WORDS = "one two three four five six seven eight nine ten"
 

@@ -16,7 +16,7 @@ from workers.adapters.clock import SystemClock
 from workers.adapters.memory.audio import MemoryAudio
 from workers.adapters.redis.connection import connect
 from workers.adapters.redis.reader import StreamReader
-from workers.adapters.redis.streams import RedisAudio
+from workers.adapters.redis.streams import RedisAudio, lag_of
 from workers.cli.embedded import EmbeddedValkey
 from workers.ports import AudioEntry, AudioStreams, StoreUnavailable
 
@@ -295,7 +295,7 @@ async def test_a_key_that_is_no_stream_does_not_deafen_the_other_sessions(redis:
 @pytest.mark.requirement("RUN-21")
 async def test_a_server_that_is_away_is_a_store_that_is_away(own_valkey: EmbeddedValkey) -> None:
     client = connect(own_valkey.url)
-    audio = RedisAudio(StreamReader(client, client, SystemClock()), client)
+    audio = RedisAudio(StreamReader(client, client, SystemClock()), client, lambda _: None)
     kill(own_valkey)
     with pytest.raises(StoreUnavailable):
         await audio.holds("run-1", "1-0")
@@ -325,3 +325,12 @@ async def test_two_hundred_sessions_are_read_together(redis: OnRedis) -> None:
 async def reads(redis: OnRedis) -> int:
     stats = await redis.world.redis.info("commandstats")
     return int(stats.get("cmdstat_xread", {}).get("calls", 0))
+
+
+@pytest.mark.requirement("OPS-09")
+@pytest.mark.parametrize(
+    ("entry_id", "lag_s"), [("998500-0", 1.5), ("1000000-7", 0.0), ("99999999-0", 0.0), ("1-0", 999.999)]
+)
+def test_the_lag_of_audio_is_told_by_the_id_that_the_server_gave(entry_id: str, lag_s: float) -> None:
+    assert lag_of(entry_id, 1000.0) == pytest.approx(lag_s)
+    assert lag_of("1-0", 10**9) == 0.0

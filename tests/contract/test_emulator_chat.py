@@ -336,6 +336,14 @@ async def test_a_schema_is_obeyed_on_a_stream(emulator: Running, http: aiohttp.C
     assert isinstance(json.loads(text)["ok"], bool)
 
 
+@pytest.mark.requirement("OPS-08")
+async def test_probes_are_answered_without_a_key(emulator: Running) -> None:
+    async with aiohttp.ClientSession() as anyone:
+        for path in ("/live", "/ready"):
+            async with anyone.get(f"{emulator.url}{path}") as response:
+                assert (response.status, await response.json()) == (200, {"ok": True})
+
+
 async def test_the_program_says_where_it_listens_and_stops_when_told() -> None:
     program = "from workers.emulator import EmulatorConfig, run; run(EmulatorConfig(), '127.0.0.1', 0)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)

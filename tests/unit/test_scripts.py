@@ -97,14 +97,15 @@ def test_durations_reach_the_scripts_as_whole_milliseconds(last: str, look_s: fl
     run_id = f"run-{last}"
     submit = submit_call(run_id, queued({}), None, first_look_s=look_s, ttl_s=ttl_s)
     signal = signal_call(run_id, "cancel", {}, "", ttl_s=ttl_s)
-    assert submit.args[-2:] == (int(look_s * 1000), int(ttl_s * 1000))
+    assert submit.args[-3:-1] == (int(look_s * 1000), int(ttl_s * 1000))
     assert signal.args[-2:] == (int(ttl_s * 1000), run_id)
 
 
 def test_a_call_names_keys_of_one_run_only() -> None:
     submit = submit_call("run-x", queued({}), "blob", first_look_s=1, ttl_s=1)
     signal = signal_call("run-x", "cancel", {}, "", ttl_s=1)
-    assert submit.keys == ("fw:{x}:run-x:events", "fw:{x}:run-x:lease", "fw:{x}:due", "fw:{x}:run-x:blob:0")
+    of_run = ("fw:{x}:run-x:events", "fw:{x}:run-x:lease", "fw:{x}:due", "fw:{x}:run-x:blob:0")
+    assert submit.keys == (*of_run, "fw:{x}:waiting:fireworks.chat")
     assert signal.keys == ("fw:{x}:run-x:lease", "fw:{x}:run-x:inbox", "fw:{x}:due")
 
 
@@ -128,7 +129,7 @@ def test_a_script_touches_no_key_that_it_was_not_given(package: str, name: str) 
 def test_a_script_says_what_it_takes(package: str, name: str) -> None:
     text = load(package, name)
     assert text.startswith("-- ")
-    assert re.search(r"^-- KEYS .+ARGV .+$", text, re.MULTILINE)
+    assert re.search(r"^-- KEYS .+(\n-- )?ARGV .+$", text, re.MULTILINE)
 
 
 def calls(*runs: str) -> list[ScriptCall]:

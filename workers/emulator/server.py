@@ -43,6 +43,8 @@ def build_app(config: EmulatorConfig) -> web.Application:
     speech = config.scene.speech or config.speech
     add_speech(app, PREFIXES, speech, partial(_accepts, config), state.stats.speech, state.speech_uses)
     add_batch(app, PREFIXES, config, state, partial(_check_key, config=config), lambda request: request[_REQUEST_ID])
+    for probe in ("/live", "/ready"):
+        app.router.add_get(probe, _here)
     app.router.add_get("/_emulator/stats", _stats)
     app.router.add_post("/_emulator/reset", _reset)
     app.on_response_prepare.append(_add_headers)
@@ -147,6 +149,11 @@ async def _chat(request: web.Request) -> web.StreamResponse:
 
 async def _models(request: web.Request) -> web.StreamResponse:
     return web.json_response(catalogue.listing(request.app[_CONFIG].models))
+
+
+async def _here(_: web.Request) -> web.StreamResponse:
+    """For the probes of whatever runs the emulator: it needs nothing, so it is ready when it answers."""
+    return web.json_response({"ok": True})
 
 
 async def _stats(request: web.Request) -> web.StreamResponse:

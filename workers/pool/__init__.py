@@ -9,7 +9,7 @@ The rest of the service uses `LoopTask`, `current_job`, `Outcome` and `hooks_of`
 """
 
 from workers.pool.endings import BodyAborted, JobOver, Outcome, OutcomeKind, StopReason
-from workers.pool.hooks import Hook, PoolHooks, hooks_of
+from workers.pool.hooks import Hook, PoolHooks, PoolView, hooks_of
 from workers.pool.job import Job, current_job
 from workers.pool.request import send_event_of
 from workers.pool.task import LoopTask
@@ -25,6 +25,7 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "PoolHooks",
+    "PoolView",
     "StopReason",
     "TaskPool",
     "current_job",

@@ -1,16 +1,40 @@
-"""What the rest of the worker asks of the pool at its turning points.
+"""What the rest of the worker asks of the pool, at its turning points and in between.
 
-Owns the three lists and where they hang: on the Celery app, so that nothing is kept at module level.
+Owns the lists and where they hang: on the Celery app, so that nothing is kept at module level.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 Hook = Callable[[], Awaitable[None]]
 """Called without arguments on the pool's event loop."""
 
 _ATTRIBUTE: Final = "fw_pool_hooks"
+
+
+class PoolView(Protocol):
+    """What may be known of the running pool, from any thread."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the process."""
+        ...
+
+    @property
+    def lag_s(self) -> float:
+        """How late the loop is, or was when it was last due."""
+        ...
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since Celery's hub turned last with a connection that consumes; None before the first time."""
+        ...
+
+    def slots(self) -> Mapping[str, int]:
+        """Return `limit`, `running`, `waiting`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,6 +50,8 @@ class PoolHooks:
     on_start: list[Hook] = field(default_factory=list)
     on_drain: list[Hook] = field(default_factory=list)
     on_stop: list[Hook] = field(default_factory=list)
+    pool: list[PoolView] = field(default_factory=list)
+    """The pool itself, from before `on_start` on."""
 
 
 def hooks_of(app: Any) -> PoolHooks:

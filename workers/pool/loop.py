@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -36,7 +37,8 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = new_event_loop()
-        self.lag_s = 0.0
+        self._lag_s = 0.0
+        self._expected: float | None = None
         self._ready = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._main, name="fw-loop", daemon=True)
@@ -45,6 +47,12 @@ class LoopThread:
     def alive(self) -> bool:
         """Whether the loop runs."""
         return self._ready.is_set() and self._thread.is_alive()
+
+    @property
+    def lag_s(self) -> float:
+        """How late the loop was when it was last due, or is by now: a loop that hangs is later from call to call."""
+        expected = self._expected
+        return self._lag_s if expected is None else max(self._lag_s, time.monotonic() - expected)
 
     @property
     def ident(self) -> int | None:
@@ -86,7 +94,7 @@ class LoopThread:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._ready.set)
-        self.loop.call_soon(self._measure, self.loop.time())
+        self.loop.call_soon(self._measure, time.monotonic())
         while not self._stopping:
             try:
                 self.loop.run_forever()
@@ -97,9 +105,9 @@ class LoopThread:
         self._close()
 
     def _measure(self, expected: float) -> None:
-        now = self.loop.time()
-        self.lag_s = max(0.0, now - expected)
-        self.loop.call_later(_LAG_EVERY_S, self._measure, now + _LAG_EVERY_S)
+        now = time.monotonic()
+        self._lag_s, self._expected = max(0.0, now - expected), now + _LAG_EVERY_S
+        self.loop.call_later(_LAG_EVERY_S, self._measure, self._expected)
 
     def _close(self) -> None:
         leftovers = asyncio.all_tasks(self.loop)

@@ -42,6 +42,7 @@ START_S: Final = 30.0
 STOP_S: Final = 5.0
 _JOIN_S: Final = 2.0
 _HUB_TIMERS_S: Final = 0.5
+_TURN_S: Final = 1.0
 
 
 class TaskPool(BasePool):
@@ -64,6 +65,7 @@ class TaskPool(BasePool):
         self.gate: Gate | None = None
         self.hub_pokes = 0
         self._hub: Any = None
+        self._turned_at: float | None = None
         self._nudge = promise(self._on_nudge)
         self._loop_thread = LoopThread()
         self._threads = JobThreads()
@@ -85,6 +87,7 @@ class TaskPool(BasePool):
             # Made here, in the main thread: with `result_backend_thread_safe` every job's thread shares it.
             _ = self.app.backend
         self._loop_thread.start()
+        self._hooks.pool[:] = [self]
         for hook in self._hooks.on_start:
             try:
                 self._loop_thread.run(_awaited(hook), START_S)
@@ -98,8 +101,13 @@ class TaskPool(BasePool):
         return self._loop_thread.alive
 
     def register_with_event_loop(self, loop: Any) -> None:
-        """Keep Celery's hub, which must be woken whenever a job was accepted or ended."""
+        """Keep Celery's hub, which must be woken whenever a job was accepted or ended.
+
+        Celery calls this as it begins to consume, and takes the timer away when the connection is lost.
+        """
         self._hub = loop
+        self._on_turn()
+        loop.call_repeatedly(_TURN_S, self._on_turn)
 
     def on_apply(
         self,
@@ -193,6 +201,20 @@ class TaskPool(BasePool):
         """The event loop of the process; it runs from `on_start` on."""
         return self._loop_thread.loop
 
+    @property
+    def lag_s(self) -> float:
+        """How late the loop is."""
+        return self._loop_thread.lag_s
+
+    @property
+    def silent_s(self) -> float | None:
+        """Seconds since the hub last turned while it consumed."""
+        return None if self._turned_at is None else time.monotonic() - self._turned_at
+
+    def slots(self) -> dict[str, int]:
+        """Return the bound, and how many jobs hold a slot or wait for one."""
+        return {"limit": self._slots.limit, "running": self._slots.running, "waiting": self._slots.waiting}
+
     # --- for its jobs (`job.Host`)
 
     def on_loop(self, function: Callable[..., object], *args: Any, context: contextvars.Context | None = None) -> bool:
@@ -255,6 +277,9 @@ class TaskPool(BasePool):
         self._slots.admit(job)
         if gate is not None:
             gate.balance()
+
+    def _on_turn(self) -> None:
+        self._turned_at = time.monotonic()
 
     def _on_nudge(self) -> None:
         self.hub_pokes += 1

@@ -152,6 +152,38 @@ class RunStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Runs that wait for a worker of one queue: how many, and for how long (seconds) the one that waits longest."""
+
+    runs: int
+    oldest_s: float
+
+
+class Queues(Protocol):
+    """What waits for workers: submitted, handed over, lost with a worker, or woken from a park."""
+
+    async def waiting(self) -> Mapping[str, Waiting]:
+        """Return what waits, for each of `names.QUEUES`. Raise `StoreUnavailable`."""
+        ...
+
+
+class RunWatch(Protocol):
+    """Sees one life of a run."""
+
+    def saw(self, events: Sequence[EventData], now: float) -> None:
+        """Take events that were appended just now. Never raises, never waits, and costs a delta next to nothing."""
+        ...
+
+
+class Onlooker(Protocol):
+    """Sees what is appended, run by run; the metrics are a fold over it."""
+
+    def life(self, queued: RunQueued, queued_at: float, model: str, journal: Sequence[Event]) -> RunWatch:
+        """Return what sees the life that begins after `journal`. `model` is the request's, or `""`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
     """One entry of a run's inbox."""
 

@@ -38,7 +38,19 @@ from workers.core.runs.frame import (
     later_id,
 )
 from workers.errors import internal
-from workers.ports import Archive, Bell, Clock, Inbox, LeaseLost, Letter, RunRecord, RunStore, StoreUnavailable
+from workers.ports import (
+    Archive,
+    Bell,
+    Clock,
+    Inbox,
+    LeaseLost,
+    Letter,
+    Onlooker,
+    RunRecord,
+    RunStore,
+    RunWatch,
+    StoreUnavailable,
+)
 from workers.runners.alarm import Alarm
 from workers.runners.outcome import Dropped, Ended, Outcome, Parked
 
@@ -71,6 +83,7 @@ class DriverServices:
     archive: Archive
     bell: Bell
     clock: Clock
+    onlooker: Onlooker
 
 
 class Driver:
@@ -84,8 +97,11 @@ class Driver:
         machine: Machine,
         performer: Performer,
         services: DriverServices,
+        watch: RunWatch,
     ) -> None:
         self.run_id = run_id
+        self.kind = queued.kind
+        self._watch = watch
         self._queued = queued
         self._signature = signature
         self._machine = machine
@@ -205,6 +221,7 @@ class Driver:
         self._seq = await self._until_done(
             lambda: store.append(self.run_id, self._epoch, base, events, terminal=terminal)
         )
+        self._watch.saw(events, self._services.clock.now())
 
     async def _end(self, finish: Finish) -> None:
         """SQL first, then the terminal event; Celery's turn comes when the driver returns."""

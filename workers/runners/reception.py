@@ -47,6 +47,7 @@ class Message:
     kind: Kind
     request: Any
     signature: Callable[[str], str]
+    trace_id: str | None = None
 
 
 class Kinds(Protocol):
@@ -83,6 +84,10 @@ class Reception:
     def __len__(self) -> int:
         return len(self._drivers)
 
+    def active(self, kind: Kind) -> int:
+        """Return how many runs of this kind are driven now. From any thread."""
+        return sum(driver.kind == kind for driver in list(self._drivers.values()))
+
     def drain(self, force_at: float) -> None:
         """Ask every run to hand over; those that still come in hand over at once."""
         self._force_at = force_at
@@ -90,7 +95,12 @@ class Reception:
             driver.drain(force_at)
 
     async def serve(self, message: Message, accept: Callable[[], Awaitable[None]]) -> Outcome:
-        """Serve one message. `accept` tells the broker; it is called once the run is recorded and leased."""
+        """Serve one message. `accept` tells the broker; it is called once the run is recorded and leased.
+
+        Whatever is logged from here on in this task, and in those that it starts, says which run it is about.
+        """
+        about = {"run_id": message.run_id, "kind": message.kind, "trace_id": message.trace_id}
+        structlog.contextvars.bind_contextvars(**{name: value for name, value in about.items() if value})
         try:
             digest = _stored_digest(message.request) or await self._record(message)
             if digest is None:
@@ -182,7 +192,10 @@ class Reception:
         signature = message.signature(queued.digest)
         was_parked = bool(events) and events[-1].type == RunParked.TYPE
         letters = await self._services.inbox.backlog(run_id, machine.cursor) if was_parked else []
-        return Driver(run_id, queued, signature, machine, performer, self._services), queued_at, letters
+        watch = self._services.onlooker.life(queued, queued_at, _model(request), events)
+        driver = Driver(run_id, queued, signature, machine, performer, self._services, watch)
+        structlog.contextvars.bind_contextvars(tenant=queued.tenant, epoch=epoch)
+        return driver, queued_at, letters
 
     def _prepared(
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any] | None, events: list[Event], deaths: int
@@ -256,6 +269,11 @@ class _Idle:
 
     async def close(self) -> None:
         """See `Performer`."""
+
+
+def _model(request: Mapping[str, Any] | None) -> str:
+    model = (request or {}).get("model")
+    return model if isinstance(model, str) else ""
 
 
 def _queued(events: list[Event]) -> RunQueued | None:

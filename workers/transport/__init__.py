@@ -6,9 +6,9 @@ everything else stay what they are.
 
 import kombu.transport
 
-from workers.transport.channel import MAX_LETTERS, Channel, QoS, Transport
+from workers.transport.channel import MAX_LETTERS, Channel, QoS, Transport, refused
 
-__all__ = ["MAX_LETTERS", "Channel", "QoS", "Transport", "install"]
+__all__ = ["MAX_LETTERS", "Channel", "QoS", "Transport", "install", "refused"]
 
 _PATH = "workers.transport:Transport"
 

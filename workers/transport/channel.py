@@ -9,6 +9,7 @@ from queue import Empty
 from typing import Any, Final
 
 import redis
+from celery.utils.dispatch import Signal
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
@@ -33,6 +34,11 @@ _LATE_ACK_S: Final = 1.0
 _OUTAGES: Final = tuple(
     each for each in (*RedisTransport.connection_errors, *RedisTransport.channel_errors) if each is not KeyError
 )
+
+
+refused: Final = Signal(name="message_refused", providing_args={"reason"})
+"""Sent for each message that is not taken. `reason` is one of a few fixed words. Celery has signals of its own for what
+it refuses later (`task_unknown`, `task_rejected`)."""
 
 
 class QoS(RedisQoS):
@@ -154,6 +160,7 @@ class Channel(RedisChannel):
         try:
             message = read_entry(entry, self.decode_body)
         except Undecodable as exc:
+            refused.send(sender=None, reason="undecodable")
             self.bury(queue, entry, str(exc))
             return
         try:
@@ -163,6 +170,7 @@ class Channel(RedisChannel):
         except Exception as exc:
             # Nothing above reads an entry without a guard any more, but one that found a way must not end the worker.
             logger.exception("a message of %s could not be taken", queue)
+            refused.send(sender=None, reason="not_taken")
             self.bury(queue, entry, f"the worker could not take it: {type(exc).__name__}")
             self.qos.ack(message["properties"]["delivery_tag"])
 

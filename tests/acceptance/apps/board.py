@@ -12,7 +12,9 @@ class Board:
     """Marks that were made, gates that are passed one by one. `key` is a test's own."""
 
     def __init__(self, url: str = "") -> None:
-        self._redis = Redis.from_url(url or os.environ[REDIS], decode_responses=True)
+        # A gate is waited for longer than redis-py's five seconds for a reply.
+        patient = {"decode_responses": True, "socket_timeout": PATIENCE_S + 5.0}
+        self._redis = Redis.from_url(url or os.environ[REDIS], **patient)
 
     def close(self) -> None:
         """Close the connection."""

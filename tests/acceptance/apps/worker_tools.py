@@ -20,6 +20,13 @@ async def wait_pure(key: str) -> str:
     return f"{key} was waited for"
 
 
+@tool(effect="pure")
+async def hog(key: str) -> str:
+    """Keep the whole loop waiting until the gate is open: what no tool should do."""
+    _wait(key)
+    return f"{key} kept everybody waiting"
+
+
 @tool(effect="at_most_once")
 async def wait_once(key: str) -> str:
     """Do something that must not be repeated, then wait for the gate."""

@@ -9,16 +9,18 @@ from redis.asyncio import Redis
 
 from api_contracts import keys
 from api_contracts.keys import new_run_id
+from api_contracts.names import QUEUES
 from api_contracts.runs import EventData, RunQueued
 from tests.servers import given_redis
 from workers.adapters.clock import SystemClock
 from workers.adapters.memory.clock import ManualClock
 from workers.adapters.memory.runs import MemoryRuns
 from workers.adapters.redis.connection import connect
+from workers.adapters.redis.queues import RedisQueues
 from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.store import RedisRuns
 from workers.adapters.redis.streams import RedisAudio, RedisInbox
-from workers.ports import Claimed, Granted, Inbox, RunStore
+from workers.ports import Claimed, Granted, Inbox, Queues, RunStore
 from workers.settings import Timing
 
 # Leases so long that none ends by itself within a test: time passes when the test says so.
@@ -54,6 +56,11 @@ class World(Protocol):
         """The inbox of the same process."""
         ...
 
+    @property
+    def queues(self) -> Queues:
+        """What waits for workers."""
+        ...
+
     def new_run_id(self, ending: str = "") -> str:
         """Return an id that nobody has used; the world forgets its run at the end."""
         ...
@@ -84,7 +91,7 @@ class MemoryWorld:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.store = self.inbox = MemoryRuns(self.clock, TIMING)
+        self.store = self.inbox = self.queues = MemoryRuns(self.clock, TIMING)
 
     def new_run_id(self, ending: str = "") -> str:
         return new_run_id() + ending
@@ -120,7 +127,8 @@ class RedisWorld:
         reader.start()
         self._closing.append(reader.close)
         self.inbox = RedisInbox(reader, self.redis)
-        self.audio = RedisAudio(reader, self.redis)
+        self.audio = RedisAudio(reader, self.redis, lambda _: None)
+        self.queues = RedisQueues(self.redis)
 
     def new_client(self) -> Redis:
         """Return another connection to the same server; the world closes it."""
@@ -147,6 +155,8 @@ class RedisWorld:
             if await self.redis.exists(keys.lease(run_id)):
                 await self.redis.hincrby(keys.lease(run_id), "until", by)
             await self.redis.zadd(keys.due(run_id[-1]), {run_id: by}, xx=True, incr=True)
+            for queue in QUEUES:
+                await self.redis.zadd(keys.waiting(run_id[-1], queue), {run_id: by}, xx=True, incr=True)
 
     async def next_look(self, run_id: str) -> float | None:
         score = await self.redis.zscore(keys.due(run_id[-1]), run_id)
@@ -175,6 +185,10 @@ class RedisWorld:
         if found:
             await self.redis.delete(*found)
         await self.redis.zrem(keys.due(run_id[-1]), run_id)
+        for queue in QUEUES:
+            waiting = keys.waiting(run_id[-1], queue)
+            await self.redis.zrem(waiting, run_id)
+            endless += [waiting] if await self.redis.pttl(waiting) == -1 else []
         return endless
 
 

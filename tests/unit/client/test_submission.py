@@ -28,8 +28,9 @@ def queued(made: Submission) -> RunQueued:
 def test_the_script_records_the_request_under_the_runs_keys() -> None:
     made = submitted("run-1", labels={"a": "b"}, lane="background")
     assert made.script.script == SUBMIT
-    assert made.script.keys == (keys.events("run-1"), keys.lease("run-1"), keys.due("1"), keys.blob("run-1", 0))
-    assert made.script.args == ("run-1", made.digest, queued(made).to_json(), "", 7000, 60_000)
+    of_run = (keys.events("run-1"), keys.lease("run-1"), keys.due("1"), keys.blob("run-1", 0))
+    assert made.script.keys == (*of_run, keys.waiting("1", made.queue))
+    assert made.script.args == ("run-1", made.digest, queued(made).to_json(), "", 7000, 60_000, made.queue)
     event = queued(made)
     assert event.request == QUESTION | {"labels": {"a": "b"}, "lane": "background", "tenant": "default"}
     assert (event.kind, event.digest, event.tenant, event.labels, event.lane) == (

@@ -27,6 +27,7 @@ from workers.runners.outcome import Outcome
 from workers.runners.reception import Message, Reception
 from workers.runners.sweep import Sweeper
 from workers.settings import Timing
+from workers.telemetry import Metrics
 
 TIMING = Timing(lease_s=10, renew_s=3, sweep_s=5, lost_message_s=30, longest_look_s=600)
 QUESTION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -203,7 +204,7 @@ class Worker:
         self.line = Line(cell.store, cell.happened)
         store = cast("RunStore", self.line)
         self.keeper = LeaseKeeper(store, cell.clock, TIMING)
-        services = DriverServices(store, cell.store, cell.archive, cell.bell, cell.clock)
+        services = DriverServices(store, cell.store, cell.archive, cell.bell, cell.clock, Metrics())
         self.reception = Reception(services, self.keeper, kinds, owner, "test")
         self.sweeper = Sweeper(store, cell.bell, cell.clock, TIMING.sweep_s, lambda: 0.5)
         self.accepted: list[str] = []

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from api_contracts.client.scripts import REQUEST_BLOB
 from api_contracts.keys import check_run_id
+from api_contracts.names import QUEUES, queue_of
 from api_contracts.runs import Event, EventData, RunQueued, Status
-from workers.ports import Asleep, Claimed, Clock, Finished, Granted, Held, LeaseLost, Letter, Missing
+from workers.ports import Asleep, Claimed, Clock, Finished, Granted, Held, LeaseLost, Letter, Missing, Waiting
 from workers.settings import Timing
 
 
@@ -18,6 +19,7 @@ from workers.settings import Timing
 class _Run:
     digest: str
     events: list[Event]
+    queue: str
     epoch: int = 0
     owner: str = ""
     until: float = 0.0
@@ -28,6 +30,7 @@ class _Run:
     parked: bool = False
     deaths: int = 0
     cancelled: bool = False
+    waits_since: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +70,9 @@ class MemoryRuns:
         check_run_id(run_id)
         if run := self._runs.get(run_id):
             return "exists" if run.digest == queued.digest else "conflict"
-        self._runs[run_id] = _Run(queued.digest, [self._event(1, 0, queued)])
+        queue = queue_of(queued.kind, queued.lane)
+        first = self._event(1, 0, queued)
+        self._runs[run_id] = _Run(queued.digest, [first], queue, waits_since=self._clock.now())
         if blob:
             self._blobs[run_id, REQUEST_BLOB] = blob
         self._due[run_id] = self._clock.now() + self._timing.lost_message_s
@@ -82,10 +87,12 @@ class MemoryRuns:
         if run.status:
             return Finished(run.status, run.announced)
         if run.until > self._clock.now():
+            run.waits_since = None
             return Held(run.owner)
         if run.parked:
             return Asleep()
         run.deaths = run.deaths + 1 if run.owner else 0
+        run.waits_since = None
         run.epoch, run.owner, run.looks = run.epoch + 1, owner, 0
         run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
         return Granted(run.epoch, len(run.events), run.deaths)
@@ -126,6 +133,7 @@ class MemoryRuns:
         if run and run.epoch == epoch and not run.status:
             run.until, run.owner = 0.0, ""
             self._due[run_id] = self._clock.now() + self._timing.lease_s
+            run.waits_since = self._clock.now()
 
     async def park(self, run_id: str, epoch: int, seen: str, until: float | None) -> Literal["parked", "letters"]:
         """See the port."""
@@ -196,10 +204,21 @@ class MemoryRuns:
         if run.until > now:
             self._due[run_id] = run.until
             return None
+        if run.waits_since is None and not run.status:
+            run.waits_since = run.until or now
         delay = min(self._timing.lost_message_s * 2 ** min(run.looks, 20), self._timing.longest_look_s)
         run.looks, run.parked = run.looks + 1, False
         self._due[run_id] = now + delay
         return Claimed(run_id, run.signature, run.cancelled)
+
+    async def waiting(self) -> Mapping[str, Waiting]:
+        """See the port `Queues`."""
+        now = self._clock.now()
+        since: dict[str, list[float]] = {queue: [] for queue in QUEUES}
+        for run in self._runs.values():
+            if run.waits_since is not None and run.until <= now:
+                since[run.queue].append(run.waits_since)
+        return {queue: Waiting(len(found), now - min(found, default=now)) for queue, found in since.items()}
 
     def watch(self, run_id: str, after: str, deliver: Callable[[Letter], None]) -> Callable[[], None]:
         """See the port `Inbox`."""

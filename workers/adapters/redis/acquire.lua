@@ -1,13 +1,24 @@
 -- Take the lease under the next epoch if no live owner has it. The hash has no expiry of its own beyond the run's
 -- retention, so the epoch outlives its owner.
--- KEYS lease, due, then every other key of the run   ARGV run id, owner, lease (ms), caller's signature or '', ttl (ms)
+-- Whoever asks, the run does not wait for a worker after this: it has one, or it is parked or over.
+-- KEYS lease, due, the queues' waiting sets, then every other key of the run
+-- ARGV run id, owner, lease (ms), caller's signature or '', ttl (ms), number of waiting sets
+local function wait_no_more()
+  for i = 3, 2 + ARGV[6] do redis.call('ZREM', KEYS[i], ARGV[1]) end
+end
 local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature', 'parked', 'deaths')
 if not lease[4] then return {'missing'} end
 if ARGV[4] ~= '' and not lease[7] then redis.call('HSET', KEYS[1], 'signature', ARGV[4]) end
-if lease[5] then return {'finished', lease[5], lease[6] or ''} end
+if lease[5] then
+  wait_no_more()
+  return {'finished', lease[5], lease[6] or ''}
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if tonumber(lease[3]) > now then return {'held', lease[2]} end
+if tonumber(lease[3]) > now then
+  wait_no_more()
+  return {'held', lease[2]}
+end
 if lease[8] then return {'parked'} end
 -- Whoever let go (released, parked) is no owner any more; one that is still named here was lost.
 local deaths = 0
@@ -16,6 +27,7 @@ local epoch = lease[1] + 1
 local till = now + ARGV[3]
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[2], 'until', string.format('%.0f', till), 'looks', 0, 'deaths', deaths)
 redis.call('ZADD', KEYS[2], till, ARGV[1])
+wait_no_more()
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
+for i = 3 + ARGV[6], #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
 return {'granted', epoch, tonumber(lease[4]), deaths}

@@ -1,14 +1,15 @@
 -- Let one sweeper send a due run again. The next look moves away by a doubling delay, so that a long queue is not
 -- filled with repeats of what already waits in it. A run that was parked is one that waits for a worker from here on.
--- KEYS lease, due   ARGV run id, first delay (ms), longest delay (ms)
+-- KEYS lease, due, the queues' waiting sets   ARGV run id, first delay (ms), longest delay (ms)
 local score = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not score then return {'gone'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(score) > now then return {'later'} end
-local lease = redis.call('HMGET', KEYS[1], 'seq', 'until', 'looks', 'announced', 'signature', 'cancelled')
+local lease =
+  redis.call('HMGET', KEYS[1], 'seq', 'until', 'looks', 'announced', 'signature', 'status', 'queue', 'cancelled')
 if not lease[1] or lease[4] then
-  redis.call('ZREM', KEYS[2], ARGV[1])
+  for i = 2, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
   return {'gone'}
 end
 if tonumber(lease[2]) > now then
@@ -20,4 +21,15 @@ local looks = tonumber(lease[3] or '0')
 redis.call('HSET', KEYS[1], 'looks', looks + 1)
 redis.call('HDEL', KEYS[1], 'parked')
 redis.call('ZADD', KEYS[2], now + math.min(ARGV[2] * 2 ^ math.min(looks, 20), tonumber(ARGV[3])), ARGV[1])
-return {'claimed', lease[5] or '', lease[6] or ''}
+-- It waits since its lease ran out; since now, where it had none. What waits already keeps its time.
+if lease[7] and not lease[6] then
+  local since = tonumber(lease[2]) > 0 and lease[2] or now
+  for i = 3, #KEYS do
+    if string.sub(KEYS[i], -#lease[7] - 1) == ':' .. lease[7] then
+      redis.call('ZADD', KEYS[i], 'NX', since, ARGV[1])
+      local ttl = redis.call('PTTL', KEYS[1])
+      if redis.call('PTTL', KEYS[i]) < ttl then redis.call('PEXPIRE', KEYS[i], ttl) end
+    end
+  end
+end
+return {'claimed', lease[5] or '', lease[8] or ''}

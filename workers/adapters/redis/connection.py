@@ -40,6 +40,15 @@ def connect(url: str, *, max_connections: int = 32, timeout_s: float = COMMAND_T
     return Redis.from_pool(pool)
 
 
+async def answers(redis: Redis) -> str:
+    """Return what may be said of a server that takes our commands; raise `StoreUnavailable`."""
+    with mapped():
+        found = await redis.info("replication")
+    if found.get("role") != "master":
+        raise StoreUnavailable(f"Redis answers, but as a {found.get('role')}: it takes no writes")
+    return "answers"
+
+
 @contextmanager
 def mapped() -> Iterator[None]:
     """Turn Redis being away into `StoreUnavailable`; foreign exceptions stop here."""

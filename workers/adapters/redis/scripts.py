@@ -17,10 +17,12 @@ RELEASE = load(_PACKAGE, "release")
 PARK = load(_PACKAGE, "park")
 ANNOUNCE = load(_PACKAGE, "announce")
 CLAIM = load(_PACKAGE, "claim")
+WAITING = load(_PACKAGE, "waiting")
+SETTLE = load(_PACKAGE, "settle")
 
 _SHA = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    for script in (ACQUIRE, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, SUBMIT, SIGNAL)
+    for script in (ACQUIRE, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, WAITING, SETTLE, SUBMIT, SIGNAL)
 }
 
 

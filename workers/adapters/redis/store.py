@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 from redis.asyncio import Redis
 
-from api_contracts import keys
+from api_contracts import keys, names
 from api_contracts.client.scripts import BLOBS, ScriptCall, signal_call, submit_call
 from api_contracts.runs import TERMINAL, Event, EventData, RunQueued, Status
 from workers.adapters.redis.appender import Appender
@@ -53,10 +53,11 @@ class RedisRuns:
 
     async def acquire(self, run_id: str, owner: str, signature: str) -> Granted | Held | Asleep | Finished | Missing:
         """See the port."""
+        lease, due, *others = _all_keys(run_id)
         call = ScriptCall(
             ACQUIRE,
-            _all_keys(run_id),
-            (run_id, owner, self._lease_ms, signature, self._ttl_ms),
+            (lease, due, *_waiting(run_id), *others),
+            (run_id, owner, self._lease_ms, signature, self._ttl_ms, len(names.QUEUES)),
         )
         with mapped():
             reply = await run(self._redis, call)
@@ -99,7 +100,7 @@ class RedisRuns:
         """See the port."""
         call = ScriptCall(
             RELEASE,
-            (keys.lease(run_id), keys.due(run_id[-1])),
+            (keys.lease(run_id), keys.due(run_id[-1]), *_waiting(run_id)),
             (epoch, run_id, self._lease_ms),
         )
         with mapped():
@@ -182,7 +183,9 @@ class RedisRuns:
     def _claim(self, run_id: str) -> ScriptCall:
         first, longest = self._timing.lost_message_s, self._timing.longest_look_s
         return ScriptCall(
-            CLAIM, (keys.lease(run_id), keys.due(run_id[-1])), (run_id, int(first * 1000), int(longest * 1000))
+            CLAIM,
+            (keys.lease(run_id), keys.due(run_id[-1]), *_waiting(run_id)),
+            (run_id, int(first * 1000), int(longest * 1000)),
         )
 
 
@@ -190,6 +193,10 @@ def _claimed(run_id: str, reply: list[bytes]) -> Claimed | None:
     if reply[0] != b"claimed":
         return None
     return Claimed(run_id, reply[1].decode() or None, cancelled=reply[2] == b"1")
+
+
+def _waiting(run_id: str) -> tuple[str, ...]:
+    return tuple(keys.waiting(run_id[-1], queue) for queue in names.QUEUES)
 
 
 def _all_keys(run_id: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from api_contracts import keys
 from workers.adapters.redis.connection import mapped
 from workers.adapters.redis.reader import Fields, StreamReader
 from workers.ports import AudioEntry, Letter
+from workers.settings import DAY_S
 
 Entry = tuple[bytes, Fields]
 
@@ -42,17 +43,24 @@ class RedisInbox:
 
 
 class RedisAudio:
-    """`AudioStreams` on the process's reader; `redis` is any client of the same server."""
+    """`AudioStreams` on the process's reader; `redis` is any client of the same server.
 
-    def __init__(self, reader: StreamReader, redis: Redis) -> None:
+    `passed` is told the id of each entry as a session gets it.
+    """
+
+    def __init__(self, reader: StreamReader, redis: Redis, passed: Callable[[str], None]) -> None:
         self._reader = reader
         self._redis = redis
+        self._passed = passed
 
     def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
         """See the port."""
-        return self._reader.watch(
-            keys.audio(run_id), after, lambda entry_id, fields: deliver(audio_entry_of(entry_id, fields))
-        )
+
+        def take(entry_id: str, fields: Fields) -> None:
+            self._passed(entry_id)
+            deliver(audio_entry_of(entry_id, fields))
+
+        return self._reader.watch(keys.audio(run_id), after, take)
 
     async def holds(self, run_id: str, entry_id: str) -> bool:
         """See the port."""
@@ -63,6 +71,15 @@ class RedisAudio:
         """See the port."""
         with mapped():
             await self._redis.xtrim(keys.audio(run_id), minid=before, approximate=False)
+
+
+def lag_of(entry_id: str, now: float) -> float:
+    """Return how many seconds ago an entry was written, by the server's clock.
+
+    0 for an id that the server cannot have given: from later than now, or from more than a day ago.
+    """
+    lag = now - int(entry_id.partition("-")[0]) / 1000
+    return lag if 0 < lag < DAY_S else 0.0
 
 
 def letter_of(entry_id: str, fields: Fields) -> Letter | None:

@@ -1,0 +1,154 @@
+"""The metrics as a fold over what is appended (`telemetry.metrics`, `telemetry.fold`)."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from api_contracts import batch, chat, stt
+from api_contracts.failure import Failure
+from api_contracts.runs import Event, EventData, RunCompleted, RunQueued, RunStarted
+from workers.ports import RunWatch, Waiting
+from workers.telemetry import Metrics
+
+BUSY = Failure(code="provider_overloaded", category="overloaded", message="busy", at_fault="provider")
+USAGE = chat.Usage(prompt_tokens=7, completion_tokens=5, cached_tokens=3, reasoning_tokens=2)
+
+
+def told(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """Return a sample as it is scraped."""
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def life(metrics: Metrics, *journal: Event, kind: str = "chat", model: str = "m", **queued: Any) -> RunWatch:
+    """Return what sees a run that was queued at second 100."""
+    first = RunQueued.model_validate({"kind": kind, "digest": "d", **queued})
+    return metrics.life(first, 100.0, model, journal)
+
+
+def written(*events: EventData) -> list[Event]:
+    """Return events as a journal has them."""
+    datas = enumerate(events, 1)
+    return [Event(seq=n, type=e.TYPE, at=0, epoch=1, data=e.model_dump(exclude_none=True)) for n, e in datas]
+
+
+@pytest.mark.requirement("OPS-05")
+def test_a_run_is_counted_from_its_queue_to_its_end() -> None:
+    metrics = Metrics()
+    run = life(metrics, lane="background")
+    run.saw([RunStarted(owner="ann")], 102.0)
+    run.saw([RunCompleted(result={})], 160.0)
+    assert told(metrics, "fw_runs_started_total", kind="chat") == 1
+    assert told(metrics, "fw_runs_total", kind="chat", status="completed") == 1
+    assert told(metrics, "fw_queue_wait_seconds_sum", kind="chat", lane="background") == 2
+    assert told(metrics, "fw_run_seconds_sum", kind="chat") == 60
+    assert told(metrics, "fw_run_seconds_bucket", kind="chat", le="60.0") == 1
+
+
+@pytest.mark.requirement("OPS-05")
+def test_tokens_are_counted_by_model_and_kind() -> None:
+    metrics = Metrics()
+    run = life(metrics, model="first")
+    run.saw([chat.ChatRequested(round=1, attempt=1, model="second"), chat.ChatUsage(round=1, usage=USAGE)], 101.0)
+    kinds = ("prompt", "completion", "cached", "reasoning")
+    assert [told(metrics, "fw_tokens_total", model="second", kind=kind) for kind in kinds] == [7, 5, 3, 2]
+
+
+@pytest.mark.requirement("OPS-05")
+def test_a_batch_counts_its_jobs_once_and_its_rows_as_they_are_settled() -> None:
+    metrics = Metrics()
+    ended = batch.BatchState(shard=1, state="COMPLETED", group="usable")
+    run = life(metrics, *written(batch.BatchState(shard=2, state="FAILED", group="void")), kind="batch")
+    run.saw(
+        [
+            batch.BatchQuarantined(rows=4, reasons={}),
+            batch.BatchSubmitted(shard=1, attempt=1, job="j", output="o"),
+            batch.BatchState(shard=1, state="RUNNING", group="active"),
+            ended,
+            ended,
+            batch.BatchState(shard=2, state="FAILED", group="void"),
+            batch.BatchHarvested(shard=1, available=True, succeeded=6, failed=2, quarantined=1),
+            batch.BatchCost(shard=1, job="j", usage=USAGE),
+        ],
+        101.0,
+    )
+    rows = [told(metrics, "fw_batch_rows_total", state=state) for state in ("succeeded", "failed", "quarantined")]
+    assert rows == [6, 2, 4]
+    jobs = [told(metrics, "fw_batch_jobs_total", state=state) for state in ("submitted", "usable", "void")]
+    assert jobs == [1, 1, None]
+    assert told(metrics, "fw_tokens_total", model="m", kind="prompt") == 7
+
+
+@pytest.mark.requirement("OPS-05")
+def test_audio_is_counted_by_what_each_meter_grew_also_in_a_later_life() -> None:
+    """The meters are totals of the session: another worker's share was counted there."""
+
+    def usage(sent_s: float) -> stt.SttUsage:
+        meters = stt.AudioMeters(sent_s=sent_s, acked_s=sent_s / 2)
+        return stt.SttUsage(audio=meters, settled_at=0, anchor_entry="0", anchor_at=0)
+
+    metrics = Metrics()
+    run = life(metrics, *written(usage(10)), kind="stt")
+    for sent_s in (14.0, 14.0, 20.0):
+        run.saw([usage(sent_s)], 101.0)
+    assert told(metrics, "fw_stt_audio_seconds_total", meter="sent") == 10
+    assert told(metrics, "fw_stt_audio_seconds_total", meter="acked") == 5
+
+
+@pytest.mark.requirement("OPS-05")
+def test_a_retry_is_counted_when_it_is_made_with_the_reason_for_it() -> None:
+    metrics = Metrics()
+    asked = chat.ChatRequested(round=1, attempt=1, model="m")
+    failed = chat.ChatReplaced(attempt=1, reason="the attempt failed", failure=BUSY)
+    life(metrics).saw([asked, failed], 101.0)
+    assert told(metrics, "fw_provider_retries_total", code=BUSY.code) is None
+    life(metrics, *written(asked, failed)).saw([asked], 102.0)
+    life(metrics, kind="stt").saw([stt.SttReconnecting(conn=1, failures=1, wait_s=1, code=503)], 102.0)
+    life(metrics, kind="stt").saw([stt.SttReconnecting(conn=1, failures=0, wait_s=0)], 102.0)
+    assert told(metrics, "fw_provider_retries_total", code=BUSY.code) == 1
+    assert told(metrics, "fw_provider_retries_total", code="http_503") == 1
+    assert told(metrics, "fw_provider_retries_total", code="lost") is None
+
+
+@pytest.mark.requirement("OPS-05")
+def test_tool_calls_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics()
+    life(metrics).saw(
+        [
+            chat.CallResult(call_id="a", content="x"),
+            chat.CallOutcomeUnknown(call_id="b", content="x"),
+            chat.CallTimedOut(call_id="c", content="x"),
+        ],
+        101.0,
+    )
+    outcomes = ("result", "outcome_unknown", "timed_out", "failed")
+    assert [told(metrics, "fw_tool_calls_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1, None]
+
+
+@pytest.mark.requirement("OPS-05")
+def test_producers_cannot_fill_the_memory_with_names_of_models() -> None:
+    metrics = Metrics()
+    for number in range(1000):
+        life(metrics, model=f"m{number}").saw([chat.ChatUsage(round=1, usage=USAGE)], 101.0)
+    assert told(metrics, "fw_tokens_total", model="m0", kind="prompt") == 7
+    assert told(metrics, "fw_tokens_total", model="m999", kind="prompt") is None
+    assert told(metrics, "fw_tokens_total", model="other", kind="prompt") == 7 * 950
+    assert len(generate_latest(metrics.registry)) < 100_000
+
+
+@pytest.mark.requirement("OPS-05")
+def test_a_provider_that_counts_backwards_ends_no_run() -> None:
+    metrics = Metrics()
+    life(metrics).saw([chat.ChatUsage(round=1, usage=chat.Usage(prompt_tokens=-5, completion_tokens=1))], 101.0)
+    assert told(metrics, "fw_tokens_total", model="m", kind="prompt") == 0
+    assert told(metrics, "fw_tokens_total", model="m", kind="completion") == 1
+
+
+@pytest.mark.requirement("OPS-05", "OPS-09")
+def test_queues_that_are_not_known_are_not_told() -> None:
+    metrics, found = Metrics(), dict[str, Waiting]()
+    metrics.queues(lambda: found)
+    assert told(metrics, "fw_queue_waiting", queue="fireworks.chat") is None
+    found["fireworks.chat"] = Waiting(3, 61.5)
+    assert told(metrics, "fw_queue_waiting", queue="fireworks.chat") == 3
+    assert told(metrics, "fw_queue_oldest_seconds", queue="fireworks.chat") == 61.5
