@@ -42,6 +42,7 @@ from workers.runners.polling import Poller
 from workers.runners.reception import Reception
 from workers.runners.sweep import Sweeper
 from workers.settings import Timing
+from workers.telemetry import Metrics
 
 TIMING = Timing(lease_s=10, renew_s=3, sweep_s=5, lost_message_s=30, longest_look_s=60)
 WORKERS = 2
@@ -126,6 +127,7 @@ class World:
         self.plane = ControlPlane(self)
         self.audio = Watched(self)
         self.listener = Listener(self)
+        self.metrics = Metrics()
         self.found: list[str] = []
         self.trace: list[str] = []
         self.workers: list[Worker] = []
@@ -215,7 +217,7 @@ class Worker:
         speech = cast("SpeechService", Line(process, "speech", Dialling(process, world.listener), raises=SpeechLost))
         audio = cast("AudioStreams", Line(process, "audio", world.audio))
         parts = Parts(cast("ChatModel", model), tools, speech, audio, batches, CslReferences(), bell, process)
-        services = DriverServices(self.store, inbox, archive, bell, process)
+        services = DriverServices(self.store, inbox, archive, bell, process, world.metrics)
         self.reception = Reception(services, keeper, WorkerKinds(parts), name, "sim")
         self.sweeper = Sweeper(self.store, bell, process, TIMING.sweep_s, world.chance.random)
         self.poller = Poller(jobs, kept, self.store, self.sweeper, process, 30.0)

@@ -194,7 +194,7 @@ class Reception:
         letters = await self._services.inbox.backlog(run_id, machine.cursor) if was_parked else []
         watch = self._services.onlooker.life(queued, queued_at, _model(request), events)
         driver = Driver(run_id, queued, signature, machine, performer, self._services, watch)
-        structlog.contextvars.bind_contextvars(tenant=queued.tenant, epoch=epoch)
+        structlog.contextvars.bind_contextvars(tenant=queued.tenant, epoch=lease.epoch)
         return driver, queued_at, letters
 
     def _prepared(
