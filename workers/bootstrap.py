@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,7 @@ from api_contracts.runs import RunQueued
 from api_contracts.stt import SttRequest
 from workers.adapters.celery.bell import CeleryBell
 from workers.adapters.clock import SystemClock
+from workers.adapters.credentials import Credentials
 from workers.adapters.csl import CslReferences
 from workers.adapters.fireworks.batch import FireworksBatch
 from workers.adapters.fireworks.chat import FireworksChat
@@ -76,6 +78,7 @@ class Parts:
     references: ReferenceStyles
     bell: Bell
     clock: Clock
+    keys: Credentials
 
 
 class WorkerKinds:
@@ -83,11 +86,15 @@ class WorkerKinds:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._secret = secrets.token_hex(16)
 
     def prepare(
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any], at: float
     ) -> tuple[Machine, Performer]:
         """See the port."""
+        credential = request.get("credential")
+        if isinstance(credential, str) and not self._parts.keys.knows(credential):
+            return refusal(run_id, queued.kind, _unknown_credential(credential))
         try:
             match queued.kind:
                 case "chat":
@@ -111,7 +118,7 @@ class WorkerKinds:
                 return refusal(run_id, "chat", _unknown_tool(str(wanted)))
             cards[card.name] = card
         performer = ChatPerformer(run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random)
-        return ChatTurn(run_id, chat, cards, at), performer
+        return ChatTurn(run_id, chat, cards, at, self._secret), performer
 
     def _stt(self, run_id: str, request: SttRequest, at: float) -> tuple[Machine, Performer]:
         parts = self._parts
@@ -138,16 +145,18 @@ async def worker(settings: Settings, app: Celery) -> AsyncIterator[Services]:
     reader = StreamReader(reading, redis, clock)
     audio = RedisAudio(reader, redis)
     archive = SqlArchive(settings.database)
-    model = FireworksChat(settings.base_url, _keys(settings))
+    keys = Credentials(settings.api_key, settings.credentials, settings.credentials_dir)
+    model = FireworksChat(settings.base_url, keys)
     bell = CeleryBell(app)
     services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock)
     keeper = LeaseKeeper(store, clock, timing)
-    speech = FireworksSpeech(settings.audio_streaming_url, _keys(settings))
-    jobs = FireworksBatch(settings.api_url, settings.account_id, _keys(settings))
+    speech = FireworksSpeech(settings.audio_streaming_url, keys)
+    jobs = FireworksBatch(settings.api_url, settings.account_id, keys)
     rows = SqlBatches(archive.database)
-    batches = BatchParts(jobs, rows, InputFiles(settings.batch_folder), clock, random.random, settings.poll_s)
+    files = InputFiles(settings.batch_folder, private_urls=settings.private_urls)
+    batches = BatchParts(jobs, rows, files, clock, random.random, settings.poll_s)
     tools = Registry.load(settings.tools)
-    kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock))
+    kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock, keys))
     sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random)
     writer = f"fireworks-workers {version('fireworks-workers')}"
     try:
@@ -186,19 +195,19 @@ def _unknown_tool(name: str) -> Failure:
     )
 
 
+def _unknown_credential(name: str) -> Failure:
+    return Failure(
+        code="unknown_credential",
+        category="authentication",
+        message=f"no key is configured for credential {name!r} (FW_CREDENTIALS, FW_CREDENTIALS_DIR)"[:300],
+        at_fault="caller",
+    )
+
+
 def _card(spec: ToolSpec) -> ToolCard:
     return ToolCard(
         spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue
     )
-
-
-def _keys(settings: Settings) -> Any:
-    def key_of(credential: str | None) -> str:
-        if credential is None:
-            return settings.api_key.get_secret_value()
-        return settings.credentials[credential].get_secret_value()
-
-    return key_of
 
 
 def _owner() -> str:

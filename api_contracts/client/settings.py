@@ -1,7 +1,9 @@
 """What a producer must know: where Redis, the broker and, if it reads results from it, SQL are."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api_contracts.signing import SigningKeys
 
 
 class ClientSettings(BaseSettings):
@@ -23,6 +25,19 @@ class ClientSettings(BaseSettings):
     """A follower survives a Redis outage of this length, then raises."""
     tenant: str = "default"
     """Tenant of requests that name none."""
+    signing_keys: SecretStr = SecretStr("")
+    """Secrets that the workers accept, separated by commas; the first signs this client's messages."""
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _are_keys(cls, keys: SecretStr) -> SecretStr:
+        SigningKeys.read(keys.get_secret_value())
+        return keys
+
+    @property
+    def signing(self) -> SigningKeys:
+        """Return the keys."""
+        return SigningKeys.read(self.signing_keys.get_secret_value())
 
     @property
     def broker(self) -> str:

@@ -20,6 +20,7 @@ def make_app(broker: str, results: str, queue: str, **kwargs: Any) -> Celery:
     app = Celery("contract", broker=broker, backend=results, set_as_current=False, **kwargs)
     app.conf.update(
         worker_pool="workers.pool:TaskPool",
+        worker_consumer="workers.transport.consumer:Consumer",
         task_default_queue=queue,
         task_default_exchange=queue,
         worker_disable_prefetch=True,
