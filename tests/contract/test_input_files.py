@@ -313,7 +313,8 @@ async def test_a_url_that_leads_to_this_machine_is_refused_and_nobody_is_asked(f
     ("address", "public"),
     [("8.8.8.8", True), ("2606:4700::1111", True), ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False),
      ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("0.0.0.0", False),
-     ("fd00:ec2::254", False), ("fe80::1%eth0", False), ("::1", False), ("::", False), ("::ffff:10.0.0.1", False), ("::ffff:8.8.8.8", True),
+     ("fd00:ec2::254", False),
+     ("fe80::1%eth0", False), ("::1", False), ("::", False), ("::ffff:10.0.0.1", False), ("::ffff:8.8.8.8", True),
      ("64:ff9b::a00:1", False), ("64:ff9b::808:808", True), ("2002:7f00:1::", False), ("ff02::1", False)],
 )  # fmt: skip
 def test_which_addresses_are_public(address: str, public: bool) -> None:

@@ -177,8 +177,10 @@ class Channel(RedisChannel):
     def bury(self, message: Any, refused: Refused) -> None:
         """Write the dead letter of a delivered message."""
         queue, headers = str(message.delivery_info.get("routing_key")), message.headers
-        # What the list held, in kombu's own words for it.
-        entry = str_to_bytes(dumps(message._raw))  # noqa: SLF001
+        # What the list held, in kombu's own words for it; the body last, where a letter is cut.
+        raw = dict(message._raw)  # noqa: SLF001
+        body = raw.pop("body", "")
+        entry = str_to_bytes(dumps(raw | {"body": body}))
         task, task_id = str(headers.get("task", "")), str(headers.get("id", ""))
         letters.bury(self._letter_client(), Letter(queue, entry, len(entry), task, task_id), refused)
 
