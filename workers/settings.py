@@ -38,13 +38,15 @@ class Timing:
 class Settings(BaseSettings):
     """Settings of a worker process. Each field says its variable: `FW_` and its name, or the provider's own."""
 
-    model_config = SettingsConfigDict(env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
-    redis_url: str
+    redis_url: str = Field(repr=False)
     """Redis of the journals and of Celery's results, `redis://` or `rediss://`."""
-    broker_url: str = ""
+    broker_url: str = Field(default="", repr=False)
     """Celery's broker; default: the same Redis."""
-    database_url: str = ""
+    database_url: str = Field(default="", repr=False)
     """SQL of the finished runs, `sqlite:///path` or `postgresql://`; default: SQLite in the state folder."""
     tools: str = ""
     """Modules to import for their tools, separated by commas."""

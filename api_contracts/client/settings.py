@@ -9,13 +9,15 @@ from api_contracts.signing import SigningKeys
 class ClientSettings(BaseSettings):
     """Read from the environment, or given. The same variables as the service's."""
 
-    model_config = SettingsConfigDict(env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
-    redis_url: str
+    redis_url: str = Field(repr=False)
     """Redis of the journals."""
-    broker_url: str = ""
+    broker_url: str = Field(default="", repr=False)
     """Celery's broker; default: the same Redis."""
-    database_url: str = ""
+    database_url: str = Field(default="", repr=False)
     """SQL of the finished runs; without it results are read from Redis, for as long as it keeps them."""
     lost_message_s: float = Field(default=30.0, ge=1)
     """A run that no worker took after this long is sent again by a worker's sweep."""

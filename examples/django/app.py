@@ -1,7 +1,7 @@
 """Django: a view that enqueues a chat, and one that streams its events as server-sent events.
 
     FW_REDIS_URL=redis://localhost:6379/0 uvicorn examples.django.app:application
-    curl -d 'text=Hello' localhost:8000/chats        # {"run_id": "..."}
+    curl --json '{"text": "Hello"}' localhost:8000/chats        # {"run_id": "..."}
     curl -N localhost:8000/chats/RUN_ID/events
 
 One file stands for a project; in yours the views go to views.py. Plain `manage.py runserver` serves it, too.
@@ -35,7 +35,7 @@ MODEL = os.environ.get("FW_MODEL", "accounts/fireworks/models/<model>")
 async def submit(request: HttpRequest) -> JsonResponse:
     """Record and ring; the same Idempotency-Key is the same run, however often the browser retries."""
     async with AsyncClient() as client:  # reads FW_REDIS_URL, FW_BROKER_URL, FW_SIGNING_KEYS
-        messages = [{"role": "user", "content": request.POST["text"]}]
+        messages = [{"role": "user", "content": json.loads(request.body)["text"]}]
         key = request.headers.get("Idempotency-Key")
         return JsonResponse({"run_id": await client.chat.submit(model=MODEL, messages=messages, idempotency_key=key)})
 

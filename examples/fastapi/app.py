@@ -19,6 +19,7 @@ from api_contracts.client import AsyncClient
 from api_contracts.failure import RunNotFound
 from api_contracts.keys import BadRunId
 
+Key = Annotated[str | None, Header()]
 MODEL = os.environ.get("FW_MODEL", "accounts/fireworks/models/<model>")
 
 
@@ -33,17 +34,16 @@ app = FastAPI(lifespan=lifespan)
 
 
 class Question(BaseModel):
+    """`{"text": "..."}`."""
+
     text: str
 
 
 @app.post("/chats", status_code=202)
-async def submit(
-    question: Question, request: Request, idempotency_key: Annotated[str | None, Header()] = None
-) -> dict[str, str]:
+async def submit(question: Question, request: Request, idempotency_key: Key = None) -> dict[str, str]:
     """Record and ring; the same Idempotency-Key is the same run, however often the caller retries."""
-    messages = [{"role": "user", "content": question.text}]
-    client: AsyncClient = request.app.state.client
-    return {"run_id": await client.chat.submit(model=MODEL, messages=messages, idempotency_key=idempotency_key)}
+    messages, chat = [{"role": "user", "content": question.text}], request.app.state.client.chat
+    return {"run_id": await chat.submit(model=MODEL, messages=messages, idempotency_key=idempotency_key)}
 
 
 @app.get("/chats/{run_id}/events")

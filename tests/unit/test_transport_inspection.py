@@ -5,12 +5,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import kombu
+import kombu.compression
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api_contracts.names import CHAT, DELIVER
 from api_contracts.signing import HEADER, NO_KEYS, SigningKeys, sign
+from workers import transport
 from workers.transport.inspection import MAX_DEPTH, Arrived, Rules, depth_of
 from workers.transport.letters import Refused
 
@@ -144,6 +147,17 @@ def test_nothing_that_arrives_raises_anything_else(headers: dict[str, Any], body
     for rules in (OPEN, SIGNED):
         with suppress(Refused):
             rules.check(Arrived(headers, {}, "application/json", body))
+
+
+@pytest.mark.requirement("OPS-14")
+@pytest.mark.parametrize("kind", sorted(kombu.compression.encoders()))
+def test_nothing_is_decompressed_on_its_way_in(kind: str) -> None:
+    """kombu would do it as it makes the message, before anyone can look; what is sent may still be compressed."""
+    transport.install()
+    small, _ = kombu.compression.compress(bytes(2**20), kind)
+    message = kombu.Message(body=small, headers={"compression": kind})
+    assert message.body == small
+    assert message.errors
 
 
 def test_keys_do_not_show_in_any_text() -> None:
