@@ -138,14 +138,13 @@ class WorkerKinds:
 @asynccontextmanager
 async def worker(settings: Settings, app: Celery) -> AsyncIterator[Services]:
     """Build everything for one worker process, on its loop; take it apart at the end."""
-    clock, timing = SystemClock(), settings.timing
+    clock, timing, keys = SystemClock(), settings.timing, _credentials(settings)
     redis = connect(settings.redis_url)
     reading = connect(settings.redis_url, max_connections=1, timeout_s=BLOCK_MS / 1000 + 5.0)
     store = RedisRuns(redis, clock, timing)
     reader = StreamReader(reading, redis, clock)
     audio = RedisAudio(reader, redis)
     archive = SqlArchive(settings.database)
-    keys = Credentials(settings.api_key, settings.credentials, settings.credentials_dir)
     model = FireworksChat(settings.base_url, keys)
     bell = CeleryBell(app)
     services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock)
@@ -153,8 +152,7 @@ async def worker(settings: Settings, app: Celery) -> AsyncIterator[Services]:
     speech = FireworksSpeech(settings.audio_streaming_url, keys)
     jobs = FireworksBatch(settings.api_url, settings.account_id, keys)
     rows = SqlBatches(archive.database)
-    files = InputFiles(settings.batch_folder, private_urls=settings.private_urls)
-    batches = BatchParts(jobs, rows, files, clock, random.random, settings.poll_s)
+    batches = BatchParts(jobs, rows, _files(settings), clock, random.random, settings.poll_s)
     tools = Registry.load(settings.tools)
     kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock, keys))
     sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random)
@@ -208,6 +206,14 @@ def _card(spec: ToolSpec) -> ToolCard:
     return ToolCard(
         spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue
     )
+
+
+def _credentials(settings: Settings) -> Credentials:
+    return Credentials(settings.api_key, settings.credentials, settings.credentials_dir)
+
+
+def _files(settings: Settings) -> InputFiles:
+    return InputFiles(settings.batch_folder, private_urls=settings.private_urls)
 
 
 def _owner() -> str:
