@@ -7,10 +7,12 @@ from typing import Any
 from celery import Celery, signals
 
 from api_contracts import names
+from api_contracts.client import signed_amqp
 from workers import telemetry, transport
 from workers.adapters.celery import backend
 from workers.errors import Misconfigured
 from workers.settings import Settings, read_settings
+from workers.transport import consumer
 
 transport.install()
 
@@ -24,6 +26,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "event_serializer": "json",
         "accept_content": ["json"],
         "result_accept_content": ["json"],
+        # What breaks a rule is buried before it is read: not JSON, too large, unsigned where signing is on.
+        "worker_consumer": consumer.PATH,
+        consumer.MESSAGE_BYTES_KEY: settings.message_bytes,
+        signed_amqp.KEYS: settings.signing,
         "worker_pool": "workers.pool:TaskPool",
         "worker_concurrency": settings.concurrency,
         # A worker takes no more messages than it can start now (RUN-22).
@@ -58,12 +64,12 @@ def _beat(settings: Settings) -> dict[str, Any]:
 def _connections(settings: Settings) -> dict[str, Any]:
     backend_class = f"{backend.RunBackend.__module__}:{backend.RunBackend.__qualname__}"
     # A half-open connection is noticed by the health check; a visibility timeout means nothing to early acks.
-    transport_options = {"socket_keepalive": True, "health_check_interval": 25}
+    transport_options: dict[str, Any] = {"socket_keepalive": True, "health_check_interval": 25}
     return {
         "broker_url": settings.broker,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": transport_options,
+        "broker_transport_options": transport_options | {"message_bytes": settings.message_bytes},
         "result_backend": f"{backend_class}+{settings.redis_url}",
         "result_backend_transport_options": transport_options,
         # One backend for all threads: a connection per thread cost 500 clients for 500 tasks.
@@ -89,8 +95,14 @@ TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "batch", "cite", "c
 
 def make_app(include: Sequence[str] = TASKS) -> Celery:
     """Return an app that reads the environment when it is first used; `include` are the modules of its tasks."""
-    # Celery's own tasks, too, can be sent with content: a `celery.map` of ours, say.
-    made = Celery("fireworks-workers", set_as_current=True, include=include, task_cls="workers.pool.task:QuietTask")
+    made = Celery(
+        "fireworks-workers",
+        set_as_current=True,
+        include=include,
+        amqp=signed_amqp.SignedAmqp,
+        # Celery's own tasks, too, can be sent with content: a `celery.map` of ours, say.
+        task_cls="workers.pool.task:QuietTask",
+    )
     made.add_defaults(_from_environment)
     return made
 

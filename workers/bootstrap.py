@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +23,7 @@ from api_contracts.runs import RunQueued
 from api_contracts.stt import SttRequest
 from workers.adapters.celery.bell import CeleryBell
 from workers.adapters.clock import SystemClock
+from workers.adapters.credentials import Credentials
 from workers.adapters.csl import CslReferences
 from workers.adapters.fireworks.batch import FireworksBatch
 from workers.adapters.fireworks.chat import FireworksChat
@@ -92,6 +94,7 @@ class Parts:
     references: ReferenceStyles
     bell: Bell
     clock: Clock
+    keys: Credentials
 
 
 class WorkerKinds:
@@ -99,11 +102,15 @@ class WorkerKinds:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._secret = secrets.token_hex(16)
 
     def prepare(
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any], at: float
     ) -> tuple[Machine, Performer]:
         """See the port."""
+        credential = request.get("credential")
+        if isinstance(credential, str) and not self._parts.keys.knows(credential):
+            return refusal(run_id, queued.kind, _unknown_credential(credential))
         try:
             match queued.kind:
                 case "chat":
@@ -127,7 +134,7 @@ class WorkerKinds:
                 return refusal(run_id, "chat", _unknown_tool(str(wanted)))
             cards[card.name] = card
         performer = ChatPerformer(run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random)
-        return ChatTurn(run_id, chat, cards, at), performer
+        return ChatTurn(run_id, chat, cards, at, self._secret), performer
 
     def _stt(self, run_id: str, request: SttRequest, at: float) -> tuple[Machine, Performer]:
         parts = self._parts
@@ -147,7 +154,7 @@ class WorkerKinds:
 @asynccontextmanager
 async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIterator[Services]:
     """Build everything for one worker process, on its loop; take it apart at the end."""
-    clock, timing = SystemClock(), settings.timing
+    clock, timing, keys = SystemClock(), settings.timing, _credentials(settings)
     redis = connect(settings.redis_url)
     reading = connect(settings.redis_url, max_connections=1, timeout_s=BLOCK_MS / 1000 + 5.0)
     store = RedisRuns(redis, clock, timing)
@@ -156,16 +163,16 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
     archive = SqlArchive(settings.database)
     signals = _signals(probing, archive, clock)
     audio = RedisAudio(reader, redis, lambda entry_id: signals.audio_lag.note(lag_of(entry_id, clock.now())))
-    model = FireworksChat(settings.base_url, _keys(settings))
+    model = FireworksChat(settings.base_url, keys)
     bell = CeleryBell(app)
     services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock, metrics)
     keeper = LeaseKeeper(store, clock, timing)
-    speech = FireworksSpeech(settings.audio_streaming_url, _keys(settings))
-    jobs = FireworksBatch(settings.api_url, settings.account_id, _keys(settings))
+    speech = FireworksSpeech(settings.audio_streaming_url, keys)
+    jobs = FireworksBatch(settings.api_url, settings.account_id, keys)
     rows = SqlBatches(archive.database)
-    batches = BatchParts(jobs, rows, InputFiles(settings.batch_folder), clock, random.random, settings.poll_s)
+    batches = BatchParts(jobs, rows, _files(settings), clock, random.random, settings.poll_s)
     tools = Registry.load(settings.tools)
-    kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock))
+    kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock, keys))
     sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random)
     writer = f"fireworks-workers {version('fireworks-workers')}"
     try:
@@ -212,19 +219,27 @@ def _unknown_tool(name: str) -> Failure:
     )
 
 
+def _unknown_credential(name: str) -> Failure:
+    return Failure(
+        code="unknown_credential",
+        category="authentication",
+        message=f"no key is configured for credential {name!r} (FW_CREDENTIALS, FW_CREDENTIALS_DIR)"[:300],
+        at_fault="caller",
+    )
+
+
 def _card(spec: ToolSpec) -> ToolCard:
     return ToolCard(
         spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue
     )
 
 
-def _keys(settings: Settings) -> Any:
-    def key_of(credential: str | None) -> str:
-        if credential is None:
-            return settings.api_key.get_secret_value()
-        return settings.credentials[credential].get_secret_value()
+def _credentials(settings: Settings) -> Credentials:
+    return Credentials(settings.api_key, settings.credentials, settings.credentials_dir)
 
-    return key_of
+
+def _files(settings: Settings) -> InputFiles:
+    return InputFiles(settings.batch_folder, private_urls=settings.private_urls)
 
 
 def _owner() -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, get_args
 
 import structlog
-from celery import signals
 
 from api_contracts.names import Kind
 from workers import telemetry
@@ -18,7 +17,7 @@ from workers.ports import Waiting
 from workers.runners.reception import Reception
 from workers.settings import Settings
 from workers.telemetry import Metrics, Readiness, Verdict, WorstLately
-from workers.transport import refused
+from workers.transport import message_refused
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +61,7 @@ class WorkerMonitor:
 
     def close(self) -> None:
         """Listen no more."""
-        for signal, receiver in self._counting:
-            signal.disconnect(receiver)
+        message_refused.disconnect(self._counting)
         if self._server is not None:
             self._server.close()
 
@@ -112,26 +110,14 @@ def add_signals(metrics: Metrics, audio_lag: WorstLately, waiting: Callable[[], 
         metrics.queues(waiting)
 
 
-def _count_refusals(metrics: Metrics) -> list[tuple[Any, Callable[..., None]]]:
-    """Count what the transport and Celery refuse; return what to disconnect."""
+def _count_refusals(metrics: Metrics) -> Callable[..., None]:
+    """Count what is refused at the door; return what to disconnect."""
 
-    def by_us(reason: str, **_: Any) -> None:
+    def count(reason: str, **_: Any) -> None:
         metrics.refused(reason)
 
-    def unknown(**_: Any) -> None:
-        metrics.refused("unknown_task")
-
-    def invalid(**_: Any) -> None:
-        metrics.refused("invalid")
-
-    counting: list[tuple[Any, Callable[..., None]]] = [
-        (refused, by_us),
-        (signals.task_unknown, unknown),
-        (signals.task_rejected, invalid),
-    ]
-    for signal, receiver in counting:
-        signal.connect(receiver, weak=False)
-    return counting
+    message_refused.connect(count, weak=False)
+    return count
 
 
 def _slot(pool: PoolView, state: str) -> Callable[[], float]:

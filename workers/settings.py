@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api_contracts.signing import SigningKeys
 from workers.errors import Misconfigured
 
 DAY_S = 86_400.0
@@ -37,18 +38,23 @@ class Timing:
 class Settings(BaseSettings):
     """Settings of a worker process. Each field says its variable: `FW_` and its name, or the provider's own."""
 
-    model_config = SettingsConfigDict(env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
-    redis_url: str
+    redis_url: str = Field(repr=False)
     """Redis of the journals and of Celery's results, `redis://` or `rediss://`."""
-    broker_url: str = ""
+    broker_url: str = Field(default="", repr=False)
     """Celery's broker; default: the same Redis."""
-    database_url: str = ""
+    database_url: str = Field(default="", repr=False)
     """SQL of the finished runs, `sqlite:///path` or `postgresql://`; default: SQLite in the state folder."""
     tools: str = ""
     """Modules to import for their tools, separated by commas."""
     credentials: dict[str, SecretStr] = Field(default_factory=dict)
     """Named provider keys as a JSON object; a request names one by `credential`."""
+    credentials_dir: Path | None = None
+    """Folder with a file for each further key, named as the credential, such as a mounted secret; read anew when it
+    has changed. A file `FIREWORKS_API_KEY` in it stands for that variable."""
     concurrency: int = Field(default=200, ge=1, le=10_000)
     """Runs that one process drives at the same time."""
     lease_s: float = Field(default=10.0, ge=0.5, le=300)
@@ -69,8 +75,11 @@ class Settings(BaseSettings):
     """Redis keys of a finished run live this long."""
     poll_s: float = Field(default=30.0, ge=0.1, le=300)
     """The least time between two looks at a job of the provider; a quiet job is looked at up to ten times less."""
-    batch_folder: Path = Path("/")
-    """Files that a batch names are read below this folder only."""
+    batch_folder: Path | None = None
+    """Files that a batch names are read below this folder only. Default: no file is read, or whoever may submit could
+    read what the worker can."""
+    private_urls: bool = False
+    """Whether a batch may name a URL that leads to a private address, such as 127.0.0.1 or 10.0.0.1."""
     message_bytes: int = Field(default=16 * 1024 * 1024, ge=64 * 1024)
     """A task message with a larger body is refused; our client's are under 64 KB."""
     signing_keys: SecretStr = SecretStr("")
@@ -142,11 +151,22 @@ class Settings(BaseSettings):
             raise ValueError("must begin with ws:// or wss://")
         return url
 
+    @field_validator("signing_keys")
+    @classmethod
+    def _are_keys(cls, keys: SecretStr) -> SecretStr:
+        SigningKeys.read(keys.get_secret_value())
+        return keys
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
         if self.renew_s >= self.lease_s:
             raise ValueError("FW_RENEW_S must be shorter than FW_LEASE_S")
         return self
+
+    @property
+    def signing(self) -> SigningKeys:
+        """Return the keys that messages are signed with."""
+        return SigningKeys.read(self.signing_keys.get_secret_value())
 
     @property
     def broker(self) -> str:

@@ -38,7 +38,7 @@ class AsyncClient:
             self.settings.redis_url, timeout=None, socket_timeout=_BLOCK_S + 5, socket_connect_timeout=5
         )
         self._redis = Redis.from_pool(pool)
-        self._publisher = Publisher(self.settings.broker)
+        self._publisher = Publisher(self.settings.broker, self.settings.signing)
         self._sql = SqlResults(self.settings.database_url) if self.settings.database_url else None
         self.chat = AsyncChat(self)
         self.stt = AsyncStt(self)

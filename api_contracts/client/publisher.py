@@ -6,8 +6,10 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
+from api_contracts.client.signed_amqp import KEYS, SignedAmqp
 from api_contracts.client.submission import Submission
 from api_contracts.names import CONTROL_QUEUE, HIDDEN, WAKE
+from api_contracts.signing import SigningKeys
 
 _log = logging.getLogger(__name__)
 
@@ -17,10 +19,17 @@ _RETRY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.3, "interv
 class Publisher:
     """Sends messages of recorded runs. Safe to use from several threads."""
 
-    def __init__(self, broker_url: str) -> None:
-        self._app = Celery("fireworks-client", broker=broker_url, backend="disabled", set_as_current=False)
+    def __init__(self, broker_url: str, keys: SigningKeys) -> None:
+        self._app = Celery(
+            "fireworks-client", broker=broker_url, backend="disabled", set_as_current=False, amqp=SignedAmqp
+        )
         self._app.conf.update(
-            task_serializer="json", accept_content=["json"], broker_transport_options={"socket_connect_timeout": 5}
+            {
+                "task_serializer": "json",
+                "accept_content": ["json"],
+                "broker_transport_options": {"socket_connect_timeout": 5},
+                KEYS: keys,
+            }
         )
 
     def publish(self, submission: Submission, options: dict[str, Any]) -> bool:

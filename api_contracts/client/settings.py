@@ -1,19 +1,23 @@
 """What a producer must know: where Redis, the broker and, if it reads results from it, SQL are."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api_contracts.signing import SigningKeys
 
 
 class ClientSettings(BaseSettings):
     """Read from the environment, or given. The same variables as the service's."""
 
-    model_config = SettingsConfigDict(env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
-    redis_url: str
+    redis_url: str = Field(repr=False)
     """Redis of the journals."""
-    broker_url: str = ""
+    broker_url: str = Field(default="", repr=False)
     """Celery's broker; default: the same Redis."""
-    database_url: str = ""
+    database_url: str = Field(default="", repr=False)
     """SQL of the finished runs; without it results are read from Redis, for as long as it keeps them."""
     lost_message_s: float = Field(default=30.0, ge=1)
     """A run that no worker took after this long is sent again by a worker's sweep."""
@@ -23,6 +27,19 @@ class ClientSettings(BaseSettings):
     """A follower survives a Redis outage of this length, then raises."""
     tenant: str = "default"
     """Tenant of requests that name none."""
+    signing_keys: SecretStr = SecretStr("")
+    """Secrets that the workers accept, separated by commas; the first signs this client's messages."""
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _are_keys(cls, keys: SecretStr) -> SecretStr:
+        SigningKeys.read(keys.get_secret_value())
+        return keys
+
+    @property
+    def signing(self) -> SigningKeys:
+        """Return the keys."""
+        return SigningKeys.read(self.signing_keys.get_secret_value())
 
     @property
     def broker(self) -> str:

@@ -34,7 +34,7 @@ class Client:
     def __init__(self, settings: ClientSettings | None = None, **given: Any) -> None:
         self.settings = settings or ClientSettings(**given)
         self._redis = Redis.from_url(self.settings.redis_url, socket_timeout=_BLOCK_S + 5, socket_connect_timeout=5)
-        self._publisher = Publisher(self.settings.broker)
+        self._publisher = Publisher(self.settings.broker, self.settings.signing)
         self._sql = SqlResults(self.settings.database_url) if self.settings.database_url else None
         self.chat = Chat(self)
         self.stt = Stt(self)

@@ -104,12 +104,16 @@ class Cluster:
         self.broker = broker or valkey.url
         self.redis = Redis.from_url(valkey.url, decode_responses=True)
         self.board = board.Board(settings.get(board.REDIS, valkey.url))
-        self.client = Client(redis_url=valkey.url, broker_url=broker, database_url=self.database, lost_message_s=30)
+        self.client = Client(
+            redis_url=valkey.url, broker_url=broker, database_url=self.database, lost_message_s=30,
+            signing_keys=settings.get("FW_SIGNING_KEYS", ""),
+        )  # fmt: skip
         self.env = clean_environment() | {
             "FW_REDIS_URL": valkey.url,
             "FW_BROKER_URL": broker,
             "FW_DATABASE_URL": self.database,
             "FW_STATE_DIR": str(folder),
+            "FW_BATCH_FOLDER": str(folder.parent),
             "FW_TOOLS": "tests.acceptance.apps.worker_tools",
             "FIREWORKS_API_KEY": KEY,
             "PYTHONUNBUFFERED": "1",

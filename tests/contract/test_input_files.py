@@ -12,7 +12,7 @@ import pytest
 
 from api_contracts.failure import Failure
 from tests.waiting import eventually_async, one_turn
-from workers.adapters.inputs import InputFiles
+from workers.adapters.inputs import InputFiles, is_public
 from workers.ports import ProviderFailed
 
 MB = 1_000_000
@@ -192,7 +192,7 @@ def answers(head: str, body: bytes = b"") -> Serve:
 @pytest.mark.parametrize("head", ["200 OK\r\nContent-Length: 8", "200 OK"])
 async def test_a_url_is_read(folder: Path, head: str) -> None:
     async with server(answers(head, b"one\ntwo\n")) as url:
-        assert await content(InputFiles(folder), url) == b"one\ntwo\n"
+        assert await content(InputFiles(folder, private_urls=True), url) == b"one\ntwo\n"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def test_a_url_is_read(folder: Path, head: str) -> None:
 )  # fmt: skip
 async def test_a_server_that_does_not_give_the_file(folder: Path, head: str, retryable: bool) -> None:
     async with server(answers(head + "\r\nContent-Length: 0")) as url:
-        found = await failure(InputFiles(folder), url)
+        found = await failure(InputFiles(folder, private_urls=True), url)
     assert head[:3] in found.message
     assert found.retryable is retryable
 
@@ -216,7 +216,7 @@ async def test_a_file_that_is_cut_is_no_file_and_may_be_whole_the_next_time(
     folder: Path, head: str, body: bytes
 ) -> None:
     async with server(answers(head, body)) as url:
-        found = await failure(InputFiles(folder), url)
+        found = await failure(InputFiles(folder, private_urls=True), url)
     assert found.retryable
     assert "s3cret" not in found.message
 
@@ -224,7 +224,7 @@ async def test_a_file_that_is_cut_is_no_file_and_may_be_whole_the_next_time(
 async def test_a_server_that_is_not_there_may_be_there_the_next_time(folder: Path) -> None:
     async with server(answers("200 OK")) as url:
         pass
-    found = await failure(InputFiles(folder), url)
+    found = await failure(InputFiles(folder, private_urls=True), url)
     assert found.retryable
     assert "s3cret" not in found.message
 
@@ -238,13 +238,13 @@ async def test_a_server_that_falls_silent_is_not_waited_for(folder: Path) -> Non
         await go.wait()
 
     async with server(silent) as url:
-        assert (await failure(InputFiles(folder, gap_s=0.05), url)).retryable
+        assert (await failure(InputFiles(folder, private_urls=True, gap_s=0.05), url)).retryable
         go.set()
 
 
 @pytest.mark.parametrize("url", ["http://host:99999999/x", "http://[::1/x"])
 async def test_a_url_that_cannot_be_one_is_not_tried_again(folder: Path, url: str) -> None:
-    assert not (await failure(InputFiles(folder), url)).retryable
+    assert not (await failure(InputFiles(folder, private_urls=True), url)).retryable
 
 
 async def test_a_large_file_of_a_server_is_never_held_as_a_whole(folder: Path) -> None:
@@ -259,7 +259,7 @@ async def test_a_large_file_of_a_server_is_never_held_as_a_whole(folder: Path) -
     async with server(large) as url:
         tracemalloc.start()
         try:
-            async for chunk in InputFiles(folder).read(url):
+            async for chunk in InputFiles(folder, private_urls=True).read(url):
                 size += len(chunk)
             assert tracemalloc.get_traced_memory()[1] < 8 * MB
         finally:
@@ -281,6 +281,48 @@ async def test_a_reader_that_stops_closes_the_connection(folder: Path) -> None:
             raise
 
     async with server(endless) as url:
-        async with aclosing(InputFiles(folder).read(url)) as chunks:
+        async with aclosing(InputFiles(folder, private_urls=True).read(url)) as chunks:
             assert await anext(chunks)
         await asyncio.wait_for(gone.wait(), 10)
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("OPS-13")
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"]
+)
+async def test_a_url_that_leads_to_this_machine_is_refused_and_nobody_is_asked(folder: Path, host: str) -> None:
+    asked = list[bool]()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        asked.append(True)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with server(answer) as url:
+        found = await failure(InputFiles(folder), url.replace("127.0.0.1", host))
+    # Some ways to write it are no address for the library.
+    assert "FW_PRIVATE_URLS" in found.message or found.message == "the URL cannot be used"
+    assert not found.retryable
+    assert asked == []
+
+
+@pytest.mark.requirement("OPS-13")
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [("8.8.8.8", True), ("2606:4700::1111", True), ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False),
+     ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("0.0.0.0", False),
+     ("fd00:ec2::254", False),
+     ("fe80::1%eth0", False), ("::1", False), ("::", False), ("::ffff:10.0.0.1", False), ("::ffff:8.8.8.8", True),
+     ("64:ff9b::a00:1", False), ("64:ff9b::808:808", True), ("2002:7f00:1::", False), ("ff02::1", False)],
+)  # fmt: skip
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) is public
+
+
+@pytest.mark.requirement("OPS-13")
+async def test_no_file_is_read_where_the_operator_named_no_folder(folder: Path) -> None:
+    found = await failure(InputFiles(None), folder / "rows.jsonl")
+    assert "FW_BATCH_FOLDER is not set in the worker" in found.message
+    assert not found.retryable

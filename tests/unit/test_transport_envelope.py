@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.virtual import Channel
 
-from workers.transport.envelope import Undecodable, letter, read_entry
+from workers.transport.envelope import Undecodable, glimpse, read_entry
+from workers.transport.letters import MAX_ENTRY_BYTES, Letter, Refused, written
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -83,7 +84,14 @@ def test_no_value_in_any_field_raises_anything_else(path: tuple[str, ...], value
 
 
 def test_a_letter_is_cut_and_says_how_long_its_entry_was() -> None:
-    written = json.loads(letter("q", b"\xff" + b"x" * 100, "not JSON", 1234, max_bytes=11))
-    assert written == {
-        "queue": "q", "reason": "not JSON", "at": 1234, "bytes": 101, "entry": "\N{REPLACEMENT CHARACTER}" + "x" * 10
+    entry = b"\xff" + b"x" * MAX_ENTRY_BYTES
+    assert json.loads(written(Letter("q", entry, len(entry)), Refused("malformed", "not JSON"), 1234)) == {
+        "queue": "q", "code": "malformed", "reason": "not JSON", "at": 1234, "bytes": MAX_ENTRY_BYTES + 1,
+        "entry": "\N{REPLACEMENT CHARACTER}" + "x" * (MAX_ENTRY_BYTES - 1),
     }  # fmt: skip
+
+
+def test_the_name_of_a_message_that_is_too_large_is_found_at_its_ends() -> None:
+    large = envelope() | {"body": "x" * 100_000}
+    assert glimpse(json.dumps(large).encode()) == ("a.task", "an-id")
+    assert glimpse(b"x" * 100_000) == ("", "")

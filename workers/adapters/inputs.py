@@ -1,7 +1,9 @@
 """Files of JSONL that a batch names: a path on this machine, or a URL. Bytes as they come, never a whole file."""
 
 import asyncio
+import ipaddress
 import os
+import socket
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,15 +19,31 @@ _CHUNK: Final = 256 * 1024
 _CONNECT_S: Final = 10.0
 _GAP_S: Final = 60.0
 
+_NO_FOLDER: Final = (
+    "FW_BATCH_FOLDER is not set in the worker: name the folder there whose files batches may read, or send rows or a "
+    "URL instead"
+)
+_PRIVATE: Final = (
+    "the URL leads to a private address: use a public one, or set FW_PRIVATE_URLS=true in the worker if callers may "
+    "reach its network"
+)
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+class _PrivateAddress(OSError):
+    """The address is not for callers; the connector tries the name's next one."""
+
 
 class InputFiles:
-    """Port `Inputs`. Paths are read below `folder` only, links resolved; URLs without redirects.
+    """Port `Inputs`. Paths are read below `folder` only, links resolved, and none without a folder; URLs without
+    redirects, and at public addresses unless `private_urls`.
 
     `gap_s` is the longest silence of a URL's server.
     """
 
-    def __init__(self, folder: Path, *, gap_s: float = _GAP_S) -> None:
-        self._folder = folder.resolve()
+    def __init__(self, folder: Path | None, *, private_urls: bool = False, gap_s: float = _GAP_S) -> None:
+        self._folder = folder.resolve() if folder else None
+        self._make_socket = _any_socket if private_urls else _public_socket
         self._timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=gap_s)
 
     async def read(self, source: str) -> AsyncGenerator[bytes, None]:
@@ -49,6 +67,8 @@ class InputFiles:
 
     def _open(self, source: str) -> BinaryIO:
         """Open a regular file; what is none may never end, and a pipe without a writer would never open."""
+        if self._folder is None:
+            raise ProviderFailed(_unreadable(_NO_FOLDER))
         try:
             path = Path(source).resolve()
             if not path.is_relative_to(self._folder):
@@ -63,9 +83,13 @@ class InputFiles:
         raise ProviderFailed(_unreadable("the file cannot be read: it is no regular file"))
 
     async def _url(self, source: str) -> AsyncGenerator[bytes, None]:
+        # Looked at where the socket is made: whatever name, notation or answer of a name server led to the address.
+        connector = aiohttp.TCPConnector(socket_factory=self._make_socket, use_dns_cache=False)
         try:
             async with (
-                aiohttp.ClientSession(timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+                aiohttp.ClientSession(
+                    connector=connector, timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+                ) as session,
                 session.get(source, allow_redirects=False, headers={"Accept-Encoding": "identity"}) as response,
             ):
                 if response.status != 200:
@@ -77,8 +101,7 @@ class InputFiles:
         except aiohttp.InvalidURL:
             failure = _unreadable("the URL cannot be used")
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            # Only the kind of error: its text may quote the URL, which may be signed.
-            failure = _unreadable(f"the URL cannot be read: {type(exc).__name__}", retryable=True)
+            failure = _failure_of(exc)
         raise ProviderFailed(failure)
 
 
@@ -94,7 +117,37 @@ def _close_unread(opening: "asyncio.Future[BinaryIO]") -> None:
         opening.result().close()
 
 
+def _failure_of(exc: Exception) -> Failure:
+    if isinstance(exc, aiohttp.ClientConnectorError) and isinstance(exc.os_error, _PrivateAddress):
+        return _unreadable(_PRIVATE)
+    # Only the kind of error: its text may quote the URL, which may be signed.
+    return _unreadable(f"the URL cannot be read: {type(exc).__name__}", retryable=True)
+
+
 def _unreadable(why: str, *, retryable: bool = False) -> Failure:
     return Failure(
         code="input_unreadable", category="bad_request", at_fault="caller", message=why[:500], retryable=retryable
     )
+
+
+def is_public(host: str) -> bool:
+    """Whether an address is one of the open internet, also when it is written inside of another."""
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return address.is_global and not address.is_multicast
+
+
+def _public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    if not is_public(str(info[4][0])):
+        raise _PrivateAddress
+    return _any_socket(info)
+
+
+def _any_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = info
+    return socket.socket(family, kind, protocol)

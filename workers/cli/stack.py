@@ -34,6 +34,9 @@ def stack(folder: Path, *, emulate: bool, given: Mapping[str, str] = os.environ)
     """Provide Redis, SQL and a provider for the time of the block; what was given is used, the rest is embedded."""
     env, own = with_own_scripts(given), []
     env.setdefault("FW_STATE_DIR", str(folder))
+    # Files are read below the folder that the operator stands in, as with any command. Not below the home folder: every
+    # user of this machine can reach the embedded Redis, and keys lie there.
+    env.setdefault("FW_BATCH_FOLDER", str(Path.cwd()))
     valkey = None
     if not env.get("FW_REDIS_URL"):
         valkey = EmbeddedValkey.start(folder / "valkey")

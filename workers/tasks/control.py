@@ -22,7 +22,8 @@ _PAUSE_S: Final = 1.0
 async def deliver(value: Any = None, *, run_id: str, call_id: str, token: str, outcome: str) -> None:
     """Bring a tool's result to its run. Linked to the tool's task, so the first argument is its value or its id."""
     letter = {"call_id": call_id, "token": token} | opened(value, outcome)
-    await _post(check_run_id(run_id), "tool_result", letter, f"{call_id}:{outcome}")
+    # The token is part of the letter's id, or one with a wrong token would have the right one taken for its repeat.
+    await _post(check_run_id(run_id), "tool_result", letter, f"{call_id}:{outcome}:{token!s:.64}")
 
 
 @app.task(name=SIGNAL, base=LoopTask, accept_late=True)  # type: ignore[untyped-decorator]

@@ -4,28 +4,22 @@ Owns what differs from kombu's: reading a list entry, closing, acknowledging aft
 """
 
 import logging
-import time
 from queue import Empty
 from typing import Any, Final
 
 import redis
-from celery.utils.dispatch import Signal
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps
 
-from api_contracts import keys
-from workers.transport.envelope import Undecodable, check_envelope, letter, read_entry
+from workers.transport import letters
+from workers.transport.envelope import Undecodable, check_envelope, glimpse, most_entry_bytes, read_entry
+from workers.transport.inspection import MESSAGE_BYTES
+from workers.transport.letters import Letter, Refused
 
 logger = logging.getLogger(__name__)
-
-MAX_LETTERS: Final = 10_000
-"""The dead-letter list keeps the newest of them."""
-
-MAX_ENTRY_BYTES: Final = 8_192
-"""A dead letter carries this much of its entry: 80 MB for a full list."""
 
 _LATE_ACK_S: Final = 1.0
 """An acknowledgement after the close is worth this much of the hub's time."""
@@ -34,11 +28,6 @@ _LATE_ACK_S: Final = 1.0
 _OUTAGES: Final = tuple(
     each for each in (*RedisTransport.connection_errors, *RedisTransport.channel_errors) if each is not KeyError
 )
-
-
-refused: Final = Signal(name="message_refused", providing_args={"reason"})
-"""Sent for each message that is not taken. `reason` is one of a few fixed words. Celery has signals of its own for what
-it refuses later (`task_unknown`, `task_rejected`)."""
 
 
 class QoS(RedisQoS):
@@ -70,10 +59,7 @@ class QoS(RedisQoS):
             return
         message = self._delivered.get(delivery_tag)
         if not requeue and message is not None:
-            queue = str(message.delivery_info.get("routing_key"))
-            # What the list held, in kombu's own words for it.
-            entry = str_to_bytes(dumps(message._raw))  # noqa: SLF001
-            self.channel.bury(queue, entry, "rejected by the worker: unknown, invalid or refused by its task")
+            self.channel.bury(message, Refused("rejected", "rejected by the worker: invalid or refused by its task"))
         super().reject(delivery_tag, requeue=requeue)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
@@ -96,6 +82,10 @@ class Channel(RedisChannel):
     """A channel that survives the loss of its connection and the poison in its queues."""
 
     QoS = QoS
+
+    from_transport_options: Any = (*RedisChannel.from_transport_options, "message_bytes")
+    message_bytes: int = MESSAGE_BYTES
+    """A list entry that must hold a larger body is not read."""
 
     _known_params: dict[str, Any] | None = None
 
@@ -157,11 +147,13 @@ class Channel(RedisChannel):
 
     def _take(self, queue: str, entry: bytes) -> None:
         """Deliver an entry, or bury it."""
+        if len(entry) > (most := most_entry_bytes(self.message_bytes)):
+            self._bury_entry(queue, entry, Refused("too_large", f"the entry has {len(entry)} bytes, over {most}"))
+            return
         try:
             message = read_entry(entry, self.decode_body)
         except Undecodable as exc:
-            refused.send(sender=None, reason="undecodable")
-            self.bury(queue, entry, str(exc))
+            self._bury_entry(queue, entry, exc)
             return
         try:
             self.connection._deliver(message, queue)  # noqa: SLF001 - kombu's own way in
@@ -170,8 +162,7 @@ class Channel(RedisChannel):
         except Exception as exc:
             # Nothing above reads an entry without a guard any more, but one that found a way must not end the worker.
             logger.exception("a message of %s could not be taken", queue)
-            refused.send(sender=None, reason="not_taken")
-            self.bury(queue, entry, f"the worker could not take it: {type(exc).__name__}")
+            self._bury_entry(queue, entry, Refused("malformed", f"the worker could not take it: {type(exc).__name__}"))
             self.qos.ack(message["properties"]["delivery_tag"])
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
@@ -183,19 +174,22 @@ class Channel(RedisChannel):
             return False
         return bool(super()._deliver_fanout_message(message, exchange))
 
-    def bury(self, queue: str, entry: bytes, reason: str) -> None:
-        """Write a dead letter, newest first. The key is the same whatever `global_keyprefix` says."""
-        logger.error("dead letter from %s, %d bytes: %s", queue, len(entry), reason)
-        dead = letter(queue, entry, reason, int(time.time() * 1000), MAX_ENTRY_BYTES)
-        client = redis.Redis(connection_pool=self.pool)
-        with client.pipeline(transaction=False) as pipe:
-            pipe.lpush(keys.DEAD_LETTERS, dead)
-            pipe.ltrim(keys.DEAD_LETTERS, 0, MAX_LETTERS - 1)
-            try:
-                pipe.execute()
-            except redis.ResponseError as exc:
-                # A full server or a missing permission: the letter is lost, its reason is in the log.
-                logger.error("the dead letter could not be written: %s", exc)
+    def bury(self, message: Any, refused: Refused) -> None:
+        """Write the dead letter of a delivered message."""
+        queue, headers = str(message.delivery_info.get("routing_key")), message.headers
+        # What the list held, in kombu's own words for it; the body last, where a letter is cut.
+        raw = dict(message._raw)  # noqa: SLF001
+        body = raw.pop("body", "")
+        entry = str_to_bytes(dumps(raw | {"body": body}))
+        task, task_id = str(headers.get("task", "")), str(headers.get("id", ""))
+        letters.bury(self._letter_client(), Letter(queue, entry, len(entry), task, task_id), refused)
+
+    def _bury_entry(self, queue: str, entry: bytes, refused: Refused) -> None:
+        letters.bury(self._letter_client(), Letter(queue, entry, len(entry), *glimpse(entry)), refused)
+
+    def _letter_client(self) -> "redis.Redis":
+        """Return a client without `global_keyprefix`: the dead letters' key is the same everywhere."""
+        return redis.Redis(connection_pool=self.pool)
 
 
 class Transport(RedisTransport):

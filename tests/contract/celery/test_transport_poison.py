@@ -12,7 +12,7 @@ from tests.contract.celery.conftest import TASKS, Sent, Starter, Worker
 from tests.waiting import eventually
 from workers.cli.embedded import EmbeddedValkey
 from workers.transport import MAX_LETTERS
-from workers.transport.channel import MAX_ENTRY_BYTES
+from workers.transport.letters import MAX_ENTRY_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -144,15 +144,16 @@ def test_an_entry_that_is_no_message_is_buried(worker: Worker, name: str, entry:
 
 @pytest.mark.requirement("RUN-20")
 @pytest.mark.parametrize(
-    "change",
-    [changed("headers/task", "nobody.knows.this"), changed("headers", {}), changed("headers/expires", "never")],
-    ids=["unregistered", "no task", "bad expires"],
-)
-def test_a_message_that_the_worker_rejects_is_buried(worker: Worker, name: str, change: Any) -> None:
+    ("change", "code"),
+    [(changed("headers/task", "nobody.knows.this"), "unknown_task"), (changed("headers", {}), "malformed"),
+     (changed("headers/expires", "never"), "malformed"), (changed("headers/eta", "now"), "malformed")],
+    ids=["unregistered", "no task", "bad expires", "bad eta"],
+)  # fmt: skip
+def test_a_message_that_the_worker_rejects_is_buried(worker: Worker, name: str, change: Any, code: str) -> None:
     message = envelope(worker, f"bad-{name}")
     change(message)
     letter = buried(worker, json.dumps(message), name)
-    assert letter["reason"].startswith("rejected by the worker")
+    assert letter["code"] == code
     assert json.loads(letter["entry"])["properties"]["delivery_tag"] == f"tag-bad-{name}"
 
 

@@ -9,6 +9,7 @@ from api_contracts.chat import Effect
 from api_contracts.keys import derived_task_id
 from tests.unit.core.turns import RUN, T0, Life, check, kinds, local, remote, request, says, wants
 from workers.core.chat.acts import AskModel, CallSent, CallSettled, RunTool, SendCall, StopTool
+from workers.core.chat.calls import Wanted, reservation
 from workers.core.runs.frame import SignalArrived
 
 LOOK, PAY = local("look"), remote("pay", "at_most_once")
@@ -177,6 +178,19 @@ def test_a_call_to_another_service_is_reserved_before_and_started_after_it_was_s
     assert life.told() == ["paid"]
     assert life.machine.cursor == "7-0"
     check(life)
+
+
+@pytest.mark.requirement("TOOL-03", "OPS-14")
+def test_the_token_of_a_call_cannot_be_told_from_its_names() -> None:
+    """Run and call are named in every message, and anyone can work out the task's id from them."""
+    wanted = Wanted("1.0", "call_1", "pay", "{}")
+    tokens = set[str]()
+    for secret in ("one", "another"):
+        (reserved,) = reservation(RUN, wanted, PAY, 0.0, free=True, secret=secret)
+        assert isinstance(reserved, chat.CallReserved)
+        assert reserved.token
+        tokens.add(reserved.token)
+    assert len(tokens) == 2
 
 
 @pytest.mark.requirement("TOOL-03")

@@ -73,7 +73,7 @@ class Life:
     trace: list[Action] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.machine = ChatTurn(RUN, self.request, {card.name: card for card in self.cards}, T0)
+        self.machine = ChatTurn(RUN, self.request, {card.name: card for card in self.cards}, T0, "secret")
         for event, at in self.journal:
             self.machine.fold(event, at)
 

@@ -132,7 +132,7 @@ class ChatKinds:
         cards = [_card(t) if isinstance(t, ToolSpec) else cell.tools.card(t) for t in chat.tools]
         known = {card.name: card for card in cards if card}
         performer = ChatPerformer(run_id, cell.model, cell.tools, cell.bell, cell.clock, lambda: 1.0)
-        return ChatTurn(run_id, chat, known, at), performer
+        return ChatTurn(run_id, chat, known, at, "secret"), performer
 
 
 def _card(spec: ToolSpec) -> ToolCard:

@@ -1,7 +1,8 @@
 """What becomes of a single tool call: its reservation, and each way to settle it; the texts that the model reads."""
 
+import hashlib
+import hmac
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -83,9 +84,12 @@ def arguments_of(text: str) -> dict[str, Any] | None:
 
 
 def reservation(
-    run_id: str, call: Wanted, card: ToolCard | None, now: float, *, free: bool
+    run_id: str, call: Wanted, card: ToolCard | None, now: float, *, free: bool, secret: str
 ) -> Iterator[CallReserved | chat.CallFailed]:
-    """Yield the reservation of a call; for one that cannot be made, its failure too."""
+    """Yield the reservation of a call; for one that cannot be made, its failure too.
+
+    Names of runs and calls are no secret, so the token, which says who may settle the call, is made with `secret`.
+    """
     refusal = _refusal(call, card, free=free)
     remote = refusal is None and card is not None and card.task is not None
     task_id = derived_task_id(run_id, call.call_id)
@@ -97,7 +101,7 @@ def reservation(
         effect=card.effect if card else "pure",
         where="nowhere" if refusal else "task" if remote else "worker",
         task_id=None if refusal else task_id,
-        token=str(uuid.uuid5(uuid.UUID(task_id), "token")) if remote else None,
+        token=hmac.new(secret.encode(), task_id.encode(), hashlib.sha256).hexdigest()[:32] if remote else None,
         deadline_at=now + (card.timeout_s if card else 0.0),
     )
     if refusal:

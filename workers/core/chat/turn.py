@@ -37,11 +37,14 @@ from workers.core.text import storable
 class ChatTurn:
     """`Machine` of a chat. `cards` holds every tool that the request names."""
 
-    def __init__(self, run_id: str, request: ChatRequest, cards: Mapping[str, ToolCard], queued_at: float) -> None:
+    def __init__(
+        self, run_id: str, request: ChatRequest, cards: Mapping[str, ToolCard], queued_at: float, secret: str
+    ) -> None:
         self.state = ChatState(queued_at)
         self._run_id = run_id
         self._request = request
         self._cards = cards
+        self._secret = secret
         self._acts: list[Action] = []
         self._in_hand: set[str] = set()  # calls that this life of the run has begun, or waits for
         self._sending: set[str] = set()  # those of them whose message is on its way to the broker
@@ -209,7 +212,8 @@ class ChatTurn:
 
     def _reserve(self, wanted: calls.Wanted, now: float) -> Call:
         free = len(self.state.calls) < self._request.limits.calls
-        for event in calls.reservation(self._run_id, wanted, self._cards.get(wanted.name), now, free=free):
+        card, secret = self._cards.get(wanted.name), self._secret
+        for event in calls.reservation(self._run_id, wanted, card, now, free=free, secret=secret):
             self._emit(event, now)
         return self.state.calls[wanted.call_id]
 

@@ -5,21 +5,27 @@ from typing import Any
 
 from celery import Celery
 
+from api_contracts.client.signed_amqp import KEYS, SignedAmqp
+from api_contracts.signing import SigningKeys
 from workers import transport
+from workers.transport.consumer import MESSAGE_BYTES_KEY
 
 BROKER = "FW_CONTRACT_BROKER"
 RESULTS = "FW_CONTRACT_RESULTS"
 QUEUE = "FW_CONTRACT_QUEUE"
 DRAIN = "FW_CONTRACT_DRAIN_S"
 START = "FW_CONTRACT_START"
+SIGNING_KEYS = "FW_CONTRACT_SIGNING_KEYS"
+MESSAGE_BYTES = "FW_CONTRACT_MESSAGE_BYTES"
 
 
 def make_app(broker: str, results: str, queue: str, **kwargs: Any) -> Celery:
     """An app as the product configures it, on a queue of the test's own."""
     transport.install()
-    app = Celery("contract", broker=broker, backend=results, set_as_current=False, **kwargs)
+    app = Celery("contract", broker=broker, backend=results, set_as_current=False, amqp=SignedAmqp, **kwargs)
     app.conf.update(
         worker_pool="workers.pool:TaskPool",
+        worker_consumer="workers.transport.consumer:Consumer",
         task_default_queue=queue,
         task_default_exchange=queue,
         worker_disable_prefetch=True,
@@ -40,5 +46,14 @@ def make_app(broker: str, results: str, queue: str, **kwargs: Any) -> Celery:
 def app_of_this_process(**kwargs: Any) -> Celery:
     """The app of a worker's process."""
     app = make_app(os.environ[BROKER], os.environ[RESULTS], os.environ[QUEUE], **kwargs)
-    app.conf.fw_drain_s = float(os.environ.get(DRAIN, "5"))
+    most = int(os.environ.get(MESSAGE_BYTES, "0"))
+    app.conf.update(
+        {
+            "fw_drain_s": float(os.environ.get(DRAIN, "5")),
+            KEYS: SigningKeys.read(os.environ.get(SIGNING_KEYS, "")),
+            MESSAGE_BYTES_KEY: most,
+        }
+    )
+    if most:
+        app.conf.broker_transport_options = {"message_bytes": most}
     return app

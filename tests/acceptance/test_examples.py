@@ -1,0 +1,97 @@
+"""The examples for producers, each run as its own process against the whole service.
+
+Django, FastAPI and uvicorn are no dependencies of ours: their examples run where they are installed.
+"""
+
+import importlib.util
+import json
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from api_contracts.runs import Event
+from tests.acceptance.cluster import MODEL, ROOT, Cluster, Process
+from tests.acceptance.examples import node
+from tests.acceptance.journal import is_right, types
+from tests.acceptance.scene import STORY
+
+WEB = {"django": "examples.django.app:application", "fastapi": "examples.fastapi.app:app"}
+
+
+@pytest.mark.requirement("OPS-18")
+def test_node_enqueues_and_follows_without_a_package(cluster: Cluster, name: str) -> None:
+    assert node(cluster, name, "short") == f"{STORY}\nrun.completed\n"
+    assert is_right(cluster.client.events(name))
+
+
+@pytest.mark.requirement("OPS-18")
+def test_node_says_whole_texts_in_any_script(cluster: Cluster, name: str) -> None:
+    said = "Grüße, 世界, \N{GRINNING FACE} " * 300
+    assert node(cluster, name, f"echo {said}") == f"{said}\nrun.completed\n"
+
+
+@pytest.mark.requirement("OPS-18")
+def test_node_tells_how_a_run_ended(cluster: Cluster, name: str) -> None:
+    assert node(cluster, name, "denied").endswith("\nrun.failed\n")
+
+
+@pytest.fixture(params=WEB)
+def site(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
+    """The address of an example under an ASGI server."""
+    for package in (request.param, "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: examples/{request.param} was not run")
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = cluster.start(
+        "site", sys.executable, "-m", "uvicorn", WEB[request.param], "--port", str(port), FW_MODEL=MODEL
+    )  # fmt: skip
+    yield ready(served, port)
+    served.stop()
+
+
+def ready(served: Process, port: int) -> str:
+    served.ready("Uvicorn running on")
+    return f"http://127.0.0.1:{port}"
+
+
+def submitted(site: str, text: str, key: str) -> str:
+    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+    asked = urllib.request.Request(f"{site}/chats", json.dumps({"text": text}).encode(), headers)
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return str(json.load(answer)["run_id"])
+
+
+def streamed(site: str, run_id: str, after: int = 0) -> list[tuple[int, str]]:
+    """Read the server-sent events to their end; return ids and names."""
+    asked = urllib.request.Request(
+        f"{site}/chats/{run_id}/events", headers={"Last-Event-ID": str(after)} if after else {}
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = answer.read().decode().strip().split("\n\n")
+    fields = [dict(line.split(": ", 1) for line in event.split("\n")) for event in events]
+    return [(int(each.get("id", 0)), each["event"]) for each in fields]
+
+
+@pytest.mark.requirement("OPS-18")
+def test_a_web_service_enqueues_and_streams_and_resumes(cluster: Cluster, site: str, name: str) -> None:
+    run_id = submitted(site, "short", name)
+    assert submitted(site, "short", name) == run_id
+    told = streamed(site, run_id)
+    events: list[Event] = cluster.client.events(run_id)
+    assert is_right(events)
+    assert [kind for _, kind in told] == types(events)
+    assert streamed(site, run_id, after=told[4][0]) == told[5:]
+    assert streamed(site, "no-such-run") == [(0, "error")]
+
+
+def test_each_example_is_short() -> None:
+    for path in (*Path(ROOT, "examples").rglob("*.py"), *Path(ROOT, "examples").rglob("*.mjs")):
+        assert len(path.read_text().splitlines()) <= 60, path

@@ -1,0 +1,44 @@
+"""Settings hold keys and passwords; neither their text nor what is said about a fault shows one."""
+
+import pytest
+from pydantic import ValidationError
+
+from api_contracts.client import ClientSettings
+from workers.errors import Misconfigured
+from workers.settings import Settings, read_settings
+
+URL = "redis://user:hush-redis@localhost/0"
+GIVEN = {
+    "redis_url": URL, "broker_url": "amqp://user:hush-broker@localhost//", "database_url": "postgresql://u:hush-sql@h/d",
+    "signing_keys": "hush-signing-key",
+}  # fmt: skip
+
+
+@pytest.mark.requirement("OPS-13")
+def test_the_text_of_settings_shows_no_secret() -> None:
+    settings = Settings(**GIVEN, api_key="hush-own", credentials={"eu": "hush-eu"}, flower_auth="u:hush-flower")
+    assert "hush" not in f"{settings!r} {settings} {settings.signing!r} {ClientSettings(**GIVEN)!r}"
+
+
+@pytest.mark.requirement("OPS-13", "OPS-17")
+@pytest.mark.parametrize(
+    "fault",
+    [{"signing_keys": "hush-short"}, {"signing_keys": "hush-signing-key,hush"}, {"credentials": {"eu": ["hush"]}},
+     {"credentials": ["hush"]}, {"redis_url": "http://user:hush-redis@localhost"}, {"api_key": ["hush"]},
+     {"redis_url": URL, "lease_s": 1, "renew_s": 2}],
+)  # fmt: skip
+def test_a_fault_in_the_settings_is_told_without_its_value(
+    fault: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FW_REDIS_URL", URL)
+    with pytest.raises(Misconfigured) as caught:
+        read_settings(**fault)
+    assert str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.requirement("OPS-13")
+def test_a_client_with_a_key_that_can_be_guessed_is_told_so_without_the_key() -> None:
+    with pytest.raises(ValidationError, match="at least 16 characters") as caught:
+        ClientSettings(redis_url=URL, signing_keys="hush")
+    assert "hush" not in str(caught.value)

@@ -1,0 +1,176 @@
+"""The rules at the door: what is too large, too deep, no JSON or not signed is refused before anything reads it."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import kombu
+import kombu.compression
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api_contracts.names import CHAT, DELIVER
+from api_contracts.signing import HEADER, NO_KEYS, SigningKeys, sign
+from workers import transport
+from workers.transport.inspection import MAX_DEPTH, Arrived, Rules, depth_of
+from workers.transport.letters import Refused
+
+KEY, OLD_KEY = "a key of these tests", "the key before it"
+KEYS = SigningKeys((KEY, OLD_KEY))
+BODY = json.dumps([[], {"request": {"model": "m"}}, {}]).encode()
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def arrived(body: bytes = BODY, *, task: str = CHAT, task_id: str = "run-1", **headers: Any) -> Arrived:
+    return Arrived({"task": task, "id": task_id, **headers}, {}, "application/json", body)
+
+
+def signed(message: Arrived, key: str = KEY) -> Arrived:
+    made = sign(message.headers["task"], message.headers["id"], message.body, key)
+    return replace(message, headers={**message.headers, HEADER: made})
+
+
+def refusal(message: Arrived, rules: Rules) -> str:
+    with pytest.raises(Refused) as caught:
+        rules.check(message)
+    return caught.value.reason
+
+
+SIGNED = Rules(keys=KEYS)
+OPEN = Rules(keys=NO_KEYS)
+
+
+def test_without_keys_an_unsigned_message_is_taken() -> None:
+    OPEN.check(arrived())
+
+
+@pytest.mark.requirement("OPS-14")
+@pytest.mark.parametrize("key", [KEY, OLD_KEY])
+def test_every_key_is_accepted(key: str) -> None:
+    SIGNED.check(signed(arrived(), key))
+
+
+@pytest.mark.requirement("OPS-14")
+def test_a_message_without_a_signature_is_refused() -> None:
+    assert refusal(arrived(), SIGNED) == "unsigned"
+
+
+@pytest.mark.requirement("OPS-14")
+@pytest.mark.parametrize(
+    "forged",
+    [
+        signed(arrived(), "another key altogether"),
+        replace(signed(arrived()), body=BODY.replace(b'"m"', b'"n"')),
+        replace(signed(arrived()), body=BODY + b" "),
+        arrived(task_id="run-2", **{HEADER: signed(arrived()).headers[HEADER]}),
+        arrived(task=DELIVER, **{HEADER: signed(arrived()).headers[HEADER]}),
+        arrived(**{HEADER: ""}),
+        arrived(**{HEADER: "\N{SNOWMAN}"}),
+        arrived(**{HEADER: 7}),
+        arrived(task_id="run-1\nx", **{HEADER: sign("x", "y", BODY, KEY)}),
+    ],
+    ids=["key", "body", "space", "id", "task", "empty", "snowman", "number", "line break"],
+)
+def test_a_signature_holds_for_its_own_message_only(forged: Arrived) -> None:
+    assert refusal(forged, SIGNED) == "bad_signature"
+
+
+@pytest.mark.requirement("OPS-14")
+def test_a_signature_is_told_before_the_body_is_read() -> None:
+    assert refusal(arrived(b"{{{"), SIGNED) == "unsigned"
+    assert refusal(arrived(b"[" * 100_000), SIGNED) == "unsigned"
+
+
+@pytest.mark.requirement("OPS-14", "TOOL-03")
+def test_a_tools_result_needs_no_signature_but_may_not_have_links() -> None:
+    given = [["value"], {"run_id": "r", "call_id": "1.0", "token": "t", "outcome": "result"}]
+    for embed in (None, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}):
+        SIGNED.check(arrived(json.dumps([*given, embed]).encode(), task=DELIVER))
+    for name in ("callbacks", "errbacks", "chain", "chord", "id"):
+        linked = arrived(json.dumps([*given, {name: [{"task": CHAT}]}]).encode(), task=DELIVER)
+        assert refusal(linked, SIGNED) == "unsigned"
+        SIGNED.check(signed(linked))
+        OPEN.check(linked)
+
+
+@pytest.mark.requirement("OPS-14")
+def test_a_large_body_is_refused_unread() -> None:
+    rules = Rules(message_bytes=len(BODY))
+    rules.check(arrived())
+    assert refusal(arrived(BODY + b" "), rules) == "too_large"
+    assert refusal(arrived(b"{" * 1000), rules) == "too_large"
+
+
+@pytest.mark.requirement("OPS-14")
+@pytest.mark.parametrize(
+    "content_type", ["application/x-python-serialize", "application/x-yaml", "application/x-msgpack", "text/plain",
+                     "application/json; charset=utf-8", "", None, 5],
+)  # fmt: skip
+def test_only_json_is_read(content_type: object) -> None:
+    assert refusal(replace(arrived(), content_type=content_type), OPEN) == "not_json"
+
+
+@pytest.mark.requirement("OPS-14")
+@pytest.mark.parametrize("kind", ["zlib", "bzip2", "application/x-lzma", "unheard-of", 1])
+def test_what_says_that_it_is_compressed_is_not_read(kind: object) -> None:
+    assert refusal(arrived(compression=kind), OPEN) == "compressed"
+
+
+@pytest.mark.requirement("OPS-14")
+@pytest.mark.parametrize("depth", [MAX_DEPTH, 1_000, 100_000])
+@pytest.mark.parametrize(("open_", "close"), [("[", "]"), ('{"a":', "}")])
+def test_a_deep_body_is_refused(depth: int, open_: str, close: str) -> None:
+    body = f'[[], {{"request": {open_ * depth}1{close * depth}}}, null]'.encode()
+    assert refusal(arrived(body), OPEN) == "too_deep"
+
+
+@given(JSON)
+def test_the_depth_is_counted_as_a_reader_would(value: object) -> None:
+    def deep(each: object) -> int:
+        inner = each.values() if isinstance(each, dict) else each if isinstance(each, list) else None
+        return 0 if inner is None else 1 + max(map(deep, inner), default=0)
+
+    wide = [value, ["[{"] * 3, [[]] * (MAX_DEPTH + 1)]
+    assert depth_of(json.dumps(wide, ensure_ascii=False).encode()) == deep(wide)
+
+
+@given(headers=st.dictionaries(st.sampled_from(["task", "id", "eta", "timelimit", "retries", "stamps", HEADER]), JSON),
+       body=st.binary() | JSON.map(lambda value: json.dumps(value).encode()))  # fmt: skip
+def test_nothing_that_arrives_raises_anything_else(headers: dict[str, Any], body: bytes) -> None:
+    for rules in (OPEN, SIGNED):
+        with suppress(Refused):
+            rules.check(Arrived(headers, {}, "application/json", body))
+
+
+@pytest.mark.requirement("OPS-14")
+@pytest.mark.parametrize("kind", sorted(kombu.compression.encoders()))
+def test_nothing_is_decompressed_on_its_way_in(kind: str) -> None:
+    """kombu would do it as it makes the message, before anyone can look; what is sent may still be compressed."""
+    transport.install()
+    small, _ = kombu.compression.compress(bytes(2**20), kind)
+    message = kombu.Message(body=small, headers={"compression": kind})
+    assert message.body == small
+    assert message.errors
+
+
+def test_keys_do_not_show_in_any_text() -> None:
+    assert KEY not in f"{KEYS!r} {KEYS} {SIGNED!r}"
+
+
+@pytest.mark.parametrize("text", ["short", f"{KEY},short"])
+def test_a_key_that_can_be_guessed_is_refused_without_being_quoted(text: str) -> None:
+    with pytest.raises(ValueError, match="at least 16 characters") as caught:
+        SigningKeys.read(text)
+    assert "short" not in str(caught.value)
+
+
+def test_keys_are_read_from_a_list() -> None:
+    assert SigningKeys.read(f" {KEY}, {OLD_KEY},").keys == (KEY, OLD_KEY)
+    assert not SigningKeys.read("")
