@@ -8,7 +8,7 @@ from celery import Celery, signals
 from api_contracts import names
 from workers import beat, telemetry, transport
 from workers.adapters.celery import backend
-from workers.errors import Misconfigured
+from workers.preflight import checked_settings, role_of
 from workers.settings import Settings, read_settings
 
 transport.install()
@@ -80,10 +80,7 @@ def _connections(settings: Settings) -> dict[str, Any]:
 
 
 def _from_environment() -> dict[str, Any]:
-    try:
-        return configuration(read_settings())
-    except Misconfigured as exc:
-        sys.exit(f"fireworks-workers cannot start:\n{exc}")
+    return configuration(checked_settings(role_of(sys.argv), taken=(names.BATCH_POLL, names.SWEEP)))
 
 
 TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "batch", "cite", "control")]

@@ -49,10 +49,9 @@ def emulator(
     scene: Annotated[Path | None, typer.Option(help="JSON file with a scripted dialogue.")] = None,
 ) -> None:
     """Serve the provider's stand-in."""
-    from workers.emulator import EmulatorConfig, load_scene, run
+    from workers.cli.emulating import emulate
 
-    config = EmulatorConfig(pace=pace, seed=seed)
-    run(config.model_copy(update={"scene": load_scene(scene)}) if scene else config, host, port)
+    emulate(host, port, pace, seed, scene)
 
 
 @cli.command()
