@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Any, Final, assert_never
 
 import structlog
@@ -68,6 +69,7 @@ class Runtime:
         ]
 
         control.install(self._cancel)
+        control.tell_version(version("fireworks-workers"))
 
     def _cancel(self, ids: list[str]) -> set[str]:
         """Turn a revoke into cancel signals; return the ids that are runs. Called in a thread of its own."""

@@ -144,11 +144,11 @@ def batch_rows(
 
 
 @cli.command()
-def doctor() -> None:
-    """Check a live installation: each part, whether it answers, what to do if not."""
+def doctor(as_json: AsJson = False) -> None:
+    """Check a live installation: each part, whether it is well, what to do if not. Warnings are no failure."""
     from workers.cli.checkup import examine
 
-    raise typer.Exit(examine())
+    raise typer.Exit(examine(as_json=as_json))
 
 
 @runs.command()
