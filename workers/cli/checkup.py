@@ -37,7 +37,7 @@ def examine(*, as_json: bool = False) -> int:
         return 1
     # Together: three of them wait for whatever worker may answer.
     with ThreadPoolExecutor(len(LOOKS)) as pool:
-        findings = list(pool.map(lambda each: _finding(*each, settings), LOOKS))
+        findings = list(pool.map(lambda each: _finding(each[0], each[1], settings), LOOKS))
     if as_json:
         for finding in findings:
             said = {"part": finding.part, "state": finding.state, "says": finding.says}
