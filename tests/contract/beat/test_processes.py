@@ -1,10 +1,13 @@
 """Two beats tick once, whatever becomes of one of them, of Redis or of the broker."""
 
+import os
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 from redis import Redis
 
 from api_contracts import keys
@@ -106,7 +109,6 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 
 @pytest.mark.requirement("OPS-04")
 def test_while_the_broker_is_away_the_lock_is_kept_and_no_tick_is_claimed(beats: Beats, broker: EmbeddedValkey) -> None:
-    beats.file.write_text(beats.file.read_text() + 2 * "\n")
     with closing(Redis.from_url(broker.url, decode_responses=True)) as client:
         beats.broker = client
         only = beats.start("only", FW_BROKER_URL=broker.url).ready("beat.sent")
@@ -147,3 +149,24 @@ def test_beat_speaks_tls_to_a_redis_whose_certificate_it_checks(beats: Beats, tm
         assert only.stop() == 0
         doubting = beats.start("doubting", FW_REDIS_URL=f"{url}?ssl_cert_reqs=required").ready("beat.redis_away")
         assert doubting.stop() == 0
+
+
+RABBITMQ = os.environ.get("FW_TEST_RABBITMQ_URL")
+
+
+@pytest.mark.requirement("OPS-04")
+@pytest.mark.skipif(not RABBITMQ, reason="FW_TEST_RABBITMQ_URL is not set")
+def test_with_rabbitmq_for_a_broker_beat_keeps_its_own_in_redis(beats: Beats) -> None:
+    queue = f"fw-test-beat-{uuid.uuid4().hex}"
+    beats.file.write_text(beats.file.read_text().replace('"shop"', f'"{queue}"'))
+    only = beats.start("only", FW_BROKER_URL=str(RABBITMQ)).ready("beat.sent")
+    with Connection(str(RABBITMQ)) as connection:
+        with closing(connection.SimpleQueue(queue)) as waiting:
+            messages = [waiting.get(timeout=20) for _ in range(3)]
+            for message in messages:
+                message.ack()
+        assert only.stop() == 0
+        connection.default_channel.queue_delete(queue)
+    assert are_ticks_of_tidy([message.headers["id"] for message in messages], beats)
+    assert beats.redis.hlen(f"{keys.BEAT}tidy") == 2
+    assert beats.redis.keys("_kombu*") == []
