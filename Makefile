@@ -5,7 +5,7 @@ BIN := .venv/bin
 TOO_OLD = Python 3.11 or later is needed, and $(PYTHON) is not; name another: make PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check style types arrows unit faults soak bench lock
+.PHONY: help setup demo up test check style types arrows unit faults soak bench lock docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ soak: setup ## Hours of load with a worker killed now and then
 
 bench: setup ## The measures: every benchmarks/p1_... one after the other (ARGS=--quick for a taste)
 	@$(if $(MEASURES),$(each_measure),$(call nothing,benchmarks))
+
+docs: setup ## docs/settings.md anew, from the settings objects
+	@$(BIN)/python -m workers.cli.settings_table > docs/settings.md
 
 lock: ## requirements.lock anew (needs uv; ARGS=--upgrade for the newest versions)
 	@exec scripts/lock $(ARGS)

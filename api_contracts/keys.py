@@ -17,6 +17,13 @@ SLOTS: Final = string.digits + string.ascii_letters
 DEAD_LETTERS: Final = "fw:dead-letters"
 """List of broker messages that could not be decoded, newest first; bounded by its writer."""
 
+BEAT: Final = "fw:{beat}:"
+"""Prefix of what beat keeps (RedBeat's form): an index, a set of names and a hash for each entry, so bounded by the
+entries. One hash tag: a script touches them together."""
+
+BEAT_LOCK: Final = f"{BEAT}:lock"
+"""String with a time-to-live: which beat ticks, `host:pid:chance`. An entry's name never begins with a colon."""
+
 _NAMESPACE: Final = uuid.UUID("6f0c8f0e-6f6b-5d0e-9a53-0f9d6f3b1c55")
 
 
@@ -50,6 +57,11 @@ def derived_run_id(tenant: str, idempotency_key: str) -> str:
 def derived_task_id(run_id: str, call_id: str) -> str:
     """Return the Celery task id of a tool call: the same call is the same task, however often it is sent."""
     return str(uuid.uuid5(uuid.uuid5(_NAMESPACE, run_id), call_id))
+
+
+def derived_tick_id(entry: str, slot: int) -> str:
+    """Return the id of what an entry of beat starts at a time (seconds since 1970): the same tick is the same id."""
+    return str(uuid.uuid5(uuid.uuid5(_NAMESPACE, f"beat:{entry}"), str(slot)))
 
 
 def events(run_id: str) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 HEADER: Final = "fw_signature"
 
-LEAST_CHARS: Final = 16
+LEAST_CHARS: Final = 32
 """Of a key."""
 
 
@@ -42,8 +42,11 @@ class SigningKeys:
     def read(cls, text: str) -> "SigningKeys":
         """Return the keys of a list with commas; raise ValueError for one that could be guessed."""
         keys = tuple(key for each in text.split(",") if (key := each.strip()))
-        if any(len(key) < LEAST_CHARS for key in keys):
-            raise ValueError(f"each key needs at least {LEAST_CHARS} characters: `openssl rand -hex 32` makes one")
+        short = [f"key {n} has {len(key)}" for n, key in enumerate(keys, 1) if len(key) < LEAST_CHARS]
+        if short:
+            raise ValueError(
+                f"{', '.join(short)} characters: give each {LEAST_CHARS} or more (`openssl rand -hex 32` makes one)"
+            )
         return cls(keys)
 
     def __bool__(self) -> bool:

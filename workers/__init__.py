@@ -27,6 +27,6 @@ its effects are all that is its own; recovery, leases, parking and results are s
 
 The arrow rule: a shelf may import the shelves to its right, never to its left (`make check` enforces it).
 
-    cli > emulator > tasks > runtime > app : bootstrap > monitor > control : pool : transport > adapters > runners
-        > ports : telemetry > core > settings : errors > api_contracts
+    cli > emulator > tasks > runtime > app : bootstrap > monitor : preflight > beat : control : pool : transport
+        > adapters > runners > ports : telemetry > core > settings : reading : errors > api_contracts
 """

@@ -8,9 +8,9 @@ from celery import Celery, signals
 
 from api_contracts import names
 from api_contracts.client import signed_amqp
-from workers import telemetry, transport
+from workers import beat, telemetry, transport
 from workers.adapters.celery import backend
-from workers.errors import Misconfigured
+from workers.preflight import checked_settings, role_of
 from workers.settings import Settings, read_settings
 from workers.transport import consumer
 
@@ -19,37 +19,40 @@ transport.install()
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return Celery's settings."""
-    return _connections(settings) | {
-        # JSON only: pickle would let whoever reaches the broker run code.
-        "task_serializer": "json",
-        "result_serializer": "json",
-        "event_serializer": "json",
-        "accept_content": ["json"],
-        "result_accept_content": ["json"],
-        # What breaks a rule is buried before it is read: not JSON, too large, unsigned where signing is on.
-        "worker_consumer": consumer.PATH,
-        consumer.MESSAGE_BYTES_KEY: settings.message_bytes,
-        signed_amqp.KEYS: settings.signing,
-        "worker_pool": "workers.pool:TaskPool",
-        "worker_concurrency": settings.concurrency,
-        # A worker takes no more messages than it can start now (RUN-22).
-        "worker_disable_prefetch": True,
-        "worker_prefetch_multiplier": 1,
-        # The pool accepts, and so acknowledges, when the run is recorded and leased.
-        "task_acks_late": False,
-        # Nothing in flight holds an unacknowledged message, so a lost connection has nothing to cancel.
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # Every queue has an exchange of its own name, on both sides; a queue that `-Q` names is made that way.
-        "task_default_queue": names.CONTROL_QUEUE,
-        "task_routes": {task: {"queue": names.queue_of(kind)} for kind, task in names.TASK_OF.items()},
-        "worker_send_task_events": True,
-        "worker_hijack_root_logger": False,
-        "worker_redirect_stdouts": False,
-        "timezone": "UTC",
-        "beat_schedule": _beat(settings),
-        "beat_schedule_filename": str(settings.folder / "beat"),
-        "fw_drain_s": settings.drain_s,
-    }
+    return (
+        _connections(settings)
+        | beat.configuration()
+        | {
+            # JSON only: pickle would let whoever reaches the broker run code.
+            "task_serializer": "json",
+            "result_serializer": "json",
+            "event_serializer": "json",
+            "accept_content": ["json"],
+            "result_accept_content": ["json"],
+            # What breaks a rule is buried before it is read: not JSON, too large, unsigned where signing is on.
+            "worker_consumer": consumer.PATH,
+            consumer.MESSAGE_BYTES_KEY: settings.message_bytes,
+            signed_amqp.KEYS: settings.signing,
+            "worker_pool": "workers.pool:TaskPool",
+            "worker_concurrency": settings.concurrency,
+            # A worker takes no more messages than it can start now (RUN-22).
+            "worker_disable_prefetch": True,
+            "worker_prefetch_multiplier": 1,
+            # The pool accepts, and so acknowledges, when the run is recorded and leased.
+            "task_acks_late": False,
+            # Nothing in flight holds an unacknowledged message, so a lost connection has nothing to cancel.
+            "worker_cancel_long_running_tasks_on_connection_loss": False,
+            # Every queue has an exchange of its own name, on both sides; a queue that `-Q` names is made that way.
+            "task_default_queue": names.CONTROL_QUEUE,
+            "task_routes": {task: {"queue": names.queue_of(kind)} for kind, task in names.TASK_OF.items()},
+            "worker_send_task_events": True,
+            "worker_hijack_root_logger": False,
+            "worker_redirect_stdouts": False,
+            "timezone": "UTC",
+            "beat_schedule": _beat(settings),
+            "fw_drain_s": settings.drain_s,
+        }
+    )
 
 
 def _beat(settings: Settings) -> dict[str, Any]:
@@ -84,10 +87,7 @@ def _connections(settings: Settings) -> dict[str, Any]:
 
 
 def _from_environment() -> dict[str, Any]:
-    try:
-        return configuration(read_settings())
-    except Misconfigured as exc:
-        sys.exit(f"fireworks-workers cannot start:\n{exc}")
+    return configuration(checked_settings(role_of(sys.argv), taken=(names.BATCH_POLL, names.SWEEP)))
 
 
 TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "batch", "cite", "control")]

@@ -24,6 +24,8 @@ Called in a thread of its own, where it may block. Every worker of a broadcast c
 idempotent.
 """
 
+VERSION_COMMAND: Final = "fireworks"
+
 BOUND_S: Final = 0.8
 """How long the control thread, which also fetches messages, waits; callers wait a second for the reply."""
 
@@ -54,6 +56,16 @@ def install(handler: Handler, bound_s: float = BOUND_S) -> None:
     celery_control.control_command(
         name="terminate", args=[("signal", str)], variadic="task_id", signature=f"<signal> {one_or_more}"
     )(terminate)
+
+
+def tell_version(version: str) -> None:
+    """Register the inspect command `fireworks`: which release of ours a worker runs (`doctor` asks all of them)."""
+
+    def fireworks(state: Any, **_: Any) -> dict[str, str]:
+        """The release of Fireworks Workers."""
+        return {"version": version}
+
+    celery_control.inspect_command(name=VERSION_COMMAND)(fireworks)
 
 
 def _reply(state: Any, ids: list[str], runs: Mapping[str, Said], **options: Any) -> Any:

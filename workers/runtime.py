@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Any, Final, assert_never
 
 import structlog
@@ -73,6 +74,7 @@ class Runtime:
             asyncio.create_task(services.sweeper.keep(), name="sweeper"),
         ]
         control.install(self._cancel)
+        control.tell_version(version("fireworks-workers"))
         self._tell(services, metrics, self._monitor)
 
     def _tell(self, services: Services, metrics: Metrics, monitor: WorkerMonitor) -> None:

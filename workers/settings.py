@@ -4,15 +4,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api_contracts.signing import SigningKeys
 from workers.errors import Misconfigured
+from workers.reading import JSON_OBJECT, must_read, read, url, variable_of
 
 DAY_S = 86_400.0
+_OTHER_DATABASES: Final = ("postgres", "postgresql+psycopg", "sqlite+pysqlite", "sqlite+aiosqlite")
+OF_COMMANDS: Final = frozenset({"FW_CHAT_MODEL", "FW_EMULATOR_HOST", "FW_EMULATOR_PORT"})
+"""Variables with our prefix that no settings object reads: of commands and of the Procfile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,23 @@ class Settings(BaseSettings):
     """Settings of a worker process. Each field says its variable: `FW_` and its name, or the provider's own."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+        env_prefix="FW_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
-    redis_url: str = Field(repr=False)
+    redis_url: Annotated[str, url("redis", "rediss")] = Field(repr=False)
     """Redis of the journals and of Celery's results, `redis://` or `rediss://`."""
-    broker_url: str = Field(default="", repr=False)
+    broker_url: Annotated[str, url("redis", "rediss", "amqp", "amqps")] = Field(default="", repr=False)
     """Celery's broker; default: the same Redis."""
-    database_url: str = Field(default="", repr=False)
+    database_url: Annotated[str, url("sqlite", "postgresql", also=_OTHER_DATABASES)] = Field(default="", repr=False)
     """SQL of the finished runs, `sqlite:///path` or `postgresql://`; default: SQLite in the state folder."""
     tools: str = ""
     """Modules to import for their tools, separated by commas."""
-    credentials: dict[str, SecretStr] = Field(default_factory=dict)
+    credentials: Annotated[dict[str, SecretStr], *JSON_OBJECT] = Field(default_factory=dict)
     """Named provider keys as a JSON object; a request names one by `credential`."""
     credentials_dir: Path | None = None
     """Folder with a file for each further key, named as the credential, such as a mounted secret; read anew when it
@@ -99,17 +108,17 @@ class Settings(BaseSettings):
     """Address that Flower listens on; 0.0.0.0 in containers."""
     state_dir: Path | None = None
     """Folder of the embedded parts and of the default SQLite file."""
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe event that is logged."""
 
     api_key: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("FIREWORKS_API_KEY", "api_key"))
     """`FIREWORKS_API_KEY`: the key for requests that name no credential."""
-    base_url: str = Field(
+    base_url: Annotated[str, url("http", "https", path="https://api.fireworks.ai/inference/v1")] = Field(
         default="https://api.fireworks.ai/inference/v1",
         validation_alias=AliasChoices("FIREWORKS_BASE_URL", "base_url"),
     )
     """`FIREWORKS_BASE_URL`: the inference plane (WIRE 0.3)."""
-    api_url: str = Field(
+    api_url: Annotated[str, url("http", "https", no_path=("/v1",))] = Field(
         default="https://api.fireworks.ai", validation_alias=AliasChoices("FIREWORKS_API_URL", "api_url")
     )
     """`FIREWORKS_API_URL`: the control plane of datasets and batch jobs, without `/v1` (WIRE 0.3)."""
@@ -117,19 +126,12 @@ class Settings(BaseSettings):
         default="", pattern=r"^[A-Za-z0-9_-]*$", validation_alias=AliasChoices("FIREWORKS_ACCOUNT_ID", "account_id")
     )
     """`FIREWORKS_ACCOUNT_ID`: whose datasets and jobs they are; batches need it."""
-    audio_streaming_url: str = Field(
+    audio_streaming_url: Annotated[str, url("ws", "wss", no_path=("/audio/transcriptions/streaming",))] = Field(
         default="wss://audio-streaming.api.fireworks.ai/v1",
         validation_alias=AliasChoices("FIREWORKS_AUDIO_STREAMING_URL", "audio_streaming_url"),
     )
     """`FIREWORKS_AUDIO_STREAMING_URL`: live speech-to-text, `ws://` or `wss://`, without the endpoint's own path
     (WIRE 2.1)."""
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_redis(cls, url: str) -> str:
-        if not url.startswith(("redis://", "rediss://")):
-            raise ValueError("must begin with redis:// or rediss://")
-        return url
 
     @field_validator("flower_auth")
     @classmethod
@@ -144,13 +146,6 @@ class Settings(BaseSettings):
                 raise ValueError("must be plain ASCII")
         return given
 
-    @field_validator("audio_streaming_url")
-    @classmethod
-    def _is_websocket(cls, url: str) -> str:
-        if not url.startswith(("ws://", "wss://")):
-            raise ValueError("must begin with ws:// or wss://")
-        return url
-
     @field_validator("signing_keys")
     @classmethod
     def _are_keys(cls, keys: SecretStr) -> SecretStr:
@@ -160,7 +155,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
         if self.renew_s >= self.lease_s:
-            raise ValueError("FW_RENEW_S must be shorter than FW_LEASE_S")
+            raise ValueError("FW_RENEW_S: must be shorter than FW_LEASE_S, or no lease would last")
         return self
 
     @property
@@ -208,15 +203,22 @@ def state_folder(environ: Mapping[str, str] | None = None) -> Path:
 
 def read_settings(**given: Any) -> Settings:
     """Read the environment; raise `Misconfigured` with one line per fault."""
-    try:
-        return Settings(**given)
-    except ValidationError as exc:
-        faults = [f"{_variable(error['loc'])}: {error['msg'].removeprefix('Value error, ')}" for error in exc.errors()]
-        raise Misconfigured("\n".join(faults)) from None
+    return must_read(Settings, known_variables, **given)
 
 
-def _variable(loc: tuple[int | str, ...]) -> str:
-    if not loc:
-        return "settings"
-    name = str(loc[0])
-    return name if name.isupper() else f"FW_{name.upper()}"
+def known_variables() -> set[str]:
+    """Return every variable that may be set: the service's, the client's, those of commands."""
+    from api_contracts.client.settings import ClientSettings
+
+    classes: tuple[type[BaseSettings], ...] = (Settings, ClientSettings)
+    return {variable_of(cls, name) for cls in classes for name in cls.model_fields} | OF_COMMANDS
+
+
+def check_environment() -> None:
+    """Raise Misconfigured with one line per fault of any variable of ours, for commands: none needs to be set."""
+    from api_contracts.client.settings import ClientSettings
+
+    url = os.environ.get("FW_REDIS_URL") or "redis://not-needed"
+    faults = [*read(Settings, known_variables, redis_url=url)[1], *read(ClientSettings, redis_url=url)[1]]
+    if faults:
+        raise Misconfigured("\n".join(dict.fromkeys(faults)))

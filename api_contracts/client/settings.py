@@ -10,7 +10,12 @@ class ClientSettings(BaseSettings):
     """Read from the environment, or given. The same variables as the service's."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FW_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+        env_prefix="FW_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     redis_url: str = Field(repr=False)

@@ -73,26 +73,6 @@ def test_a_run_that_does_not_exist_is_one_line_and_exit_code_1(cluster: Cluster,
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.requirement("OPS-01")
-def test_doctor_finds_a_running_service_well(cluster: Cluster) -> None:
-    names = ("FIREWORKS_BASE_URL", "FIREWORKS_AUDIO_STREAMING_URL")
-    urls = {name: cluster.env[name] for name in names}
-    done = run(cluster, "doctor", FIREWORKS_API_KEY="fw_doctor", **urls)
-    assert done.returncode == 0, done.stdout
-    for part in ("redis", "broker", "sql", "workers", "tools", "provider", "speech"):
-        assert part in done.stdout
-    assert "fw_doctor" not in done.stdout + done.stderr
-
-
-def test_doctor_says_what_is_wrong_and_exits_with_1(cluster: Cluster) -> None:
-    done = run(cluster, "doctor", FW_TOOLS="no.such.module", FW_DATABASE_URL="sqlite:////no/such/folder/file")
-    assert done.returncode == 1
-    wrong = {line.split()[0] for line in done.stdout.splitlines() if " no " in line}
-    assert wrong == {"sql", "tools"}
-    assert "no.such.module" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-
-
 def test_without_a_service_a_command_says_what_to_do(cluster: Cluster, tmp_path: object) -> None:
     done = run(cluster, "chat", "hello", FW_REDIS_URL="", FW_STATE_DIR=str(tmp_path))
     assert done.returncode == 1

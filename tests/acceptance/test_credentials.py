@@ -26,7 +26,7 @@ from workers.emulator.speech import VOCABULARY, encode, silence
 
 SECRETS = {
     "eu": "fw_hush_eu_51c09d", "wrong": "hush_wrong_e17b3a", "us": "fw_hush_us_a2204f",
-    "signing": "hush_signing_90c1b2", "own": KEY,
+    "signing": "hush_signing_90c1b2_of_32_letters", "own": KEY,
 }  # fmt: skip
 KINDS = ("chat", "cite", "stt", "batch")
 QUEUES = "fireworks.chat,fireworks.stt,fireworks.batch,fireworks.control"

@@ -22,7 +22,7 @@ from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
 
-KEY, OLD_KEY = "signing-key-of-now", "signing-key-of-before"
+KEY, OLD_KEY = "the signing key of now that is long enough", "the signing key of before that is long enough"
 WORKERS = ("chat-1", "chat-2")
 
 

@@ -17,7 +17,7 @@ from workers import transport
 from workers.transport.inspection import MAX_DEPTH, Arrived, Rules, depth_of
 from workers.transport.letters import Refused
 
-KEY, OLD_KEY = "a key of these tests", "the key before it"
+KEY, OLD_KEY = "a key of these tests that is long enough", "the key before it that is as long"
 KEYS = SigningKeys((KEY, OLD_KEY))
 BODY = json.dumps([[], {"request": {"model": "m"}}, {}]).encode()
 
@@ -166,7 +166,7 @@ def test_keys_do_not_show_in_any_text() -> None:
 
 @pytest.mark.parametrize("text", ["short", f"{KEY},short"])
 def test_a_key_that_can_be_guessed_is_refused_without_being_quoted(text: str) -> None:
-    with pytest.raises(ValueError, match="at least 16 characters") as caught:
+    with pytest.raises(ValueError, match="give each 32 or more") as caught:
         SigningKeys.read(text)
     assert "short" not in str(caught.value)
 

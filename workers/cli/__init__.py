@@ -8,8 +8,11 @@ def main() -> None:
     from workers.cli.commands import cli
     from workers.cli.embedded import EmbeddedValkeyError
     from workers.errors import Misconfigured
+    from workers.settings import check_environment
 
     try:
+        if "--help" not in sys.argv:
+            check_environment()
         cli()
     except (Misconfigured, EmbeddedValkeyError) as exc:
         sys.exit(str(exc))

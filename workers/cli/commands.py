@@ -70,10 +70,9 @@ def emulator(
     scene: Annotated[Path | None, typer.Option(help="JSON file with a scripted dialogue.")] = None,
 ) -> None:
     """Serve the provider's stand-in."""
-    from workers.emulator import EmulatorConfig, load_scene, run
+    from workers.cli.emulating import emulate
 
-    config = EmulatorConfig(pace=pace, seed=seed)
-    run(config.model_copy(update={"scene": load_scene(scene)}) if scene else config, host, port)
+    emulate(host, port, pace, seed, scene)
 
 
 @cli.command()
@@ -174,11 +173,11 @@ def batch_rows(
 
 
 @cli.command()
-def doctor() -> None:
-    """Check a live installation: each part, whether it answers, what to do if not."""
+def doctor(as_json: AsJson = False) -> None:
+    """Check a live installation: each part, whether it is well, what to do if not. Warnings are no failure."""
     from workers.cli.checkup import examine
 
-    raise typer.Exit(examine())
+    raise typer.Exit(examine(as_json=as_json))
 
 
 @contracts.command()

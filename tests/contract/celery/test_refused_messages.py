@@ -25,7 +25,7 @@ from tests.contract.celery.apps import settings
 from tests.contract.celery.conftest import TASKS, Sent, Starter, Worker
 from tests.waiting import eventually
 
-KEY, OLD_KEY = "the key that signs now", "the key that went before"
+KEY, OLD_KEY = "the key that signs now that is long enough", "the key that went before that is long enough"
 MOST = 64 * 1024
 ADD = f"{TASKS}.add"
 BODY = b'[[20, 1], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'

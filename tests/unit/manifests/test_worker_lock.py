@@ -45,7 +45,7 @@ def needed(extra: set[str]) -> set[str]:
 
 
 @pytest.mark.requirement("OPS-02")
-@pytest.mark.parametrize("extras", [{"worker"}, {"worker", "emulator"}], ids="+".join)
+@pytest.mark.parametrize("extras", [{"worker"}, {"worker", "emulator"}], ids=["worker", "worker+emulator"])
 def test_the_image_gets_all_that_the_installed_packages_ask_for(extras):
     assert needed(extras) - names(cut(*extras).stdout) == set()
 

@@ -18,13 +18,14 @@ from workers.telemetry import Secrets, configure, known_secrets, trace_id_of
 
 PROMPT = "tell me about the canary"
 KEY = 'fw_"quoted\\key'
+SIGNING = ("signing-one-of-32-characters-and-more", "signing-two-of-32-characters-and-more")
 SETTINGS = Settings(
     redis_url="redis://:redispassword@cache:6379/0",
     broker_url="amqp://user:broker%2Fpassword@mq:5672//",
     database_url="postgresql://u:dbpassword@sql/db",
     api_key=KEY,  # type: ignore[arg-type]
     credentials={"other": "fw_other_key"},  # type: ignore[dict-item]
-    signing_keys="signing-one,signing-two",  # type: ignore[arg-type]
+    signing_keys=",".join(SIGNING),  # type: ignore[arg-type]
     flower_auth="ann:flowerpassword",  # type: ignore[arg-type]
 )
 
@@ -59,7 +60,7 @@ def test_an_event_has_its_name_its_fields_and_the_ids_of_its_run(lines: Any) -> 
 @pytest.mark.requirement("OPS-07", "OPS-13")
 @pytest.mark.parametrize(
     "secret",
-    [KEY, "fw_other_key", "signing-one", "signing-two", "flowerpassword", "redispassword", "broker/password",
+    [KEY, "fw_other_key", *SIGNING, "flowerpassword", "redispassword", "broker/password",
      "broker%2Fpassword", "dbpassword"],
 )  # fmt: skip
 def test_a_secret_of_the_settings_is_masked_wherever_it_appears(lines: Any, secret: str) -> None:

@@ -1,0 +1,1 @@
+"""Beat as processes, with a Redis that is killed."""

@@ -1,0 +1,1 @@
+"""Beat without Redis: the operator's file, and which tick is meant."""

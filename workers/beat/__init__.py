@@ -1,0 +1,32 @@
+"""Beat: what rings by the clock. Several may run; one holds the lock and ticks, the others wait.
+
+Owns RedBeat's lock, the entries (ours and the operator's) and the claim of each tick. It must not know what a task
+does, nor how a run goes on.
+"""
+
+from typing import Any, Final
+
+from api_contracts import keys
+
+LOCK_S: Final = 20.0
+"""A beat that was killed is replaced when its lock has run out: within this and `WAIT_S`."""
+PASS_S: Final = 5.0
+"""Longest pause between two passes of the beat that ticks; each renews the lock."""
+WAIT_S: Final = 2.0
+"""Pause of a beat that waits for the lock, or for Redis or the broker to come back."""
+CONNECT_S: Final = 3.0
+"""How long Redis and the broker may take to answer: together well below the lock."""
+
+
+def configuration() -> dict[str, Any]:
+    """Return the settings of Celery and RedBeat that are beat's.
+
+    RedBeat's connection is not among them: `inspect conf` would show the URL's password.
+    """
+    return {
+        "beat_scheduler": "workers.beat.scheduler:Scheduler",
+        "beat_max_loop_interval": PASS_S,
+        "redbeat_key_prefix": keys.BEAT,
+        "redbeat_lock_key": keys.BEAT_LOCK,
+        "redbeat_lock_timeout": LOCK_S,
+    }
