@@ -57,14 +57,15 @@ def _beat(settings: Settings) -> dict[str, Any]:
 def _connections(settings: Settings) -> dict[str, Any]:
     backend_class = f"{backend.RunBackend.__module__}:{backend.RunBackend.__qualname__}"
     # A half-open connection is noticed by the health check; a visibility timeout means nothing to early acks.
-    transport_options = {"socket_keepalive": True, "health_check_interval": 25}
+    redis_options = {"socket_keepalive": True, "health_check_interval": 25}
     return {
         "broker_url": settings.broker,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": transport_options,
+        # Redis' own; RabbitMQ has heartbeats, on by default, and confirms (workers.transport.confirming).
+        "broker_transport_options": redis_options if settings.broker.startswith("redis") else {},
         "result_backend": f"{backend_class}+{settings.redis_url}",
-        "result_backend_transport_options": transport_options,
+        "result_backend_transport_options": redis_options,
         # One backend for all threads: a connection per thread cost 500 clients for 500 tasks.
         "result_backend_thread_safe": True,
         "result_expires": int(settings.retention_s),

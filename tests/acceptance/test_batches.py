@@ -11,6 +11,7 @@ from api_contracts.batch import BatchResult
 from api_contracts.batch_rows import RowResult
 from api_contracts.runs import Event
 from tests.acceptance.cluster import CELERY, MODEL, Cluster, Process
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.servers import embedded_valkey, kill
 from tests.waiting import eventually
@@ -21,11 +22,11 @@ QUEUES = "fireworks.batch,fireworks.control"
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("batches")
     with embedded_valkey(folder / "valkey") as valkey:
         timing = {"FW_LEASE_S": str(LEASE_S), "FW_SWEEP_S": str(SWEEP_S), "FW_POLL_S": str(POLL_S)}
-        made = Cluster(folder, valkey, **timing)
+        made = new_cluster(folder, valkey, **timing)
         try:
             yield made
         finally:

@@ -67,9 +67,7 @@ def test_a_run_that_nobody_has_started_can_be_cancelled(cluster: Cluster, name: 
     """Its queue is one that no worker of the cluster serves; a message of it on the other queue plays the worker."""
     cluster.client.chat.submit(say("stall", lane="background"), run_id=name)
     assert cluster.client.cancel(name)
-    message = cluster.redis.rpop("fireworks.chat.bg")
-    assert message is not None
-    cluster.redis.lpush("fireworks.chat", str(message))
+    assert cluster.queues.move("fireworks.chat.bg", "fireworks.chat") == 1
     events = list(cluster.client.follow(name, timeout_s=60))
     assert is_right(events)
     assert events[-1].type == "run.cancelled"

@@ -23,6 +23,7 @@ from api_contracts.client import Session
 from api_contracts.runs import Event
 from api_contracts.stt import SttFinal, SttResult
 from tests.acceptance.cluster import ROOT, Cluster
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
@@ -37,10 +38,10 @@ SPEED = 4.0
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("speech")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_LEASE_S=str(LEASE_S), FW_SWEEP_S=str(SWEEP_S))
+        made = new_cluster(folder, valkey, FW_LEASE_S=str(LEASE_S), FW_SWEEP_S=str(SWEEP_S))
         try:
             yield made
         finally:

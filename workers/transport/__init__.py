@@ -1,7 +1,7 @@
-"""kombu's Redis transport with two repairs: an outage of Redis ends no worker, and neither does a bad list entry.
+"""kombu's transports with repairs. Redis: an outage ends no worker, and neither does a bad list entry. AMQP: a task's
+message that the broker did not confirm was not sent.
 
-`install` puts it in the place of the stock transport for `redis://` and `rediss://`, failover lists included; amqp and
-everything else stay what they are.
+`install` puts them in the place of the stock ones, failover lists included; whatever else there is stays what it is.
 """
 
 import kombu.transport
@@ -10,12 +10,18 @@ from workers.transport.channel import MAX_LETTERS, Channel, QoS, Transport
 
 __all__ = ["MAX_LETTERS", "Channel", "QoS", "Transport", "install"]
 
-_PATH = "workers.transport:Transport"
+_PATHS = {
+    "redis": "workers.transport:Transport",
+    "rediss": "workers.transport:Transport",
+    "amqp": "workers.transport.confirming:Transport",
+    "pyamqp": "workers.transport.confirming:Transport",
+    "amqps": "workers.transport.confirming:SSLTransport",
+}
 
 
 def install() -> None:
-    """Have every `redis://` connection that is made from now on in this process use it. May be called again."""
-    for alias in ("redis", "rediss"):
-        kombu.transport.TRANSPORT_ALIASES[alias] = _PATH
+    """Have every connection that is made from now on in this process use them. May be called again."""
+    for alias, path in _PATHS.items():
+        kombu.transport.TRANSPORT_ALIASES[alias] = path
         # kombu remembers what an alias meant when it was first used.
         kombu.transport._transport_cache.pop(alias, None)  # noqa: SLF001

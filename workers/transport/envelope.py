@@ -31,8 +31,7 @@ def read_entry(entry: bytes, decode_body: Callable[[str, str | None], bytes | st
         raise Undecodable(f"not JSON: {type(exc).__name__}") from exc
     body = check_envelope(message, decode_body)
     if "task" in message["headers"]:
-        _check_task(message["headers"], message["properties"])
-        _check_arguments(message["content-type"], body)
+        check_task(message["headers"], message["properties"], message["content-type"], body)
     return message  # type: ignore[no-any-return]  # kombu's loads is not typed
 
 
@@ -61,7 +60,13 @@ def _body(message: Message, properties: Message, decode_body: Callable[..., byte
         raise Undecodable(f"body is not {encoding}") from exc
 
 
-def _check_task(headers: Message, properties: Message) -> None:
+def check_task(headers: Message, properties: Message, content_type: Any, body: bytes | str) -> None:
+    """Check a task of protocol 2, or raise `Undecodable`."""
+    _check_headers(headers, properties)
+    _check_arguments(content_type, body)
+
+
+def _check_headers(headers: Message, properties: Message) -> None:
     for name in ("task", "id"):
         if not _need(headers, name, str, "headers."):
             raise Undecodable(f"headers.{name} is empty")
@@ -87,7 +92,7 @@ def _check_limits(limits: list[Any] | None) -> None:
         raise Undecodable("headers.timelimit is not [hard, soft]")
 
 
-def _check_arguments(content_type: str, body: bytes | str) -> None:
+def _check_arguments(content_type: Any, body: bytes | str) -> None:
     """Check `[args, kwargs, embed]`; only JSON is ever decoded here, as elsewhere in the service."""
     if content_type != _JSON:
         raise Undecodable("content-type is not application/json")
