@@ -5,6 +5,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from urllib.parse import urlsplit, urlunsplit
 
 RABBITMQ_VARIABLE = "FW_TEST_RABBITMQ_URL"
@@ -18,8 +19,11 @@ def given_rabbitmq(environ: Mapping[str, str]) -> str | None:
 
 def why_no_vhosts(environ: Mapping[str, str]) -> str:
     """Say why no virtual host can be made, or nothing."""
-    if not given_rabbitmq(environ):
-        return f"{RABBITMQ_VARIABLE} is not set"
+    return _why_no_vhosts() if given_rabbitmq(environ) else f"{RABBITMQ_VARIABLE} is not set"
+
+
+@cache
+def _why_no_vhosts() -> str:
     if not shutil.which("rabbitmqctl"):
         return "a virtual host of one's own needs rabbitmqctl, which is not on this machine's PATH"
     try:

@@ -28,6 +28,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # A worker takes no more messages than it can start now (RUN-22).
         "worker_disable_prefetch": True,
         "worker_prefetch_multiplier": 1,
+        # Celery would widen RabbitMQ's window again after a reconnect, from the thread that acknowledges, which then
+        # reads the hub's socket under it: messages were lost until the next connection. The gate has the window.
+        "worker_enable_prefetch_count_reduction": False,
         # The pool accepts, and so acknowledges, when the run is recorded and leased.
         "task_acks_late": False,
         # Nothing in flight holds an unacknowledged message, so a lost connection has nothing to cancel.

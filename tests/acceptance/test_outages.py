@@ -14,8 +14,9 @@ from tests.acceptance.apps import board
 from tests.acceptance.apps.tool_service import QUEUE as CALLERS_QUEUE
 from tests.acceptance.cluster import Cluster, pause, remote, say
 from tests.acceptance.conftest import NewCluster
-from tests.acceptance.journal import is_right, streamed, types
+from tests.acceptance.journal import is_right, lives, streamed, types
 from tests.acceptance.scene import STORY
+from tests.rabbitmq import close_connections
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
 from workers.cli.embedded import EmbeddedValkey
@@ -151,3 +152,29 @@ def test_a_worker_killed_between_the_end_and_the_callbacks_and_another_calls_the
     assert split.meta(name)["result"] == events[-1].data["result"]
     eventually(lambda: "done completed" in split.board.marks(name))
     assert split.client.events(name) == events
+
+
+@pytest.mark.broker("rabbitmq", "on Redis its server is killed instead, see above")
+@pytest.mark.requirement("RUN-21", "RUN-22")
+def test_every_connection_to_rabbitmq_is_closed_and_each_run_is_started_once(cluster: Cluster, name: str) -> None:
+    """One run streams, others wait in a queue that nobody serves, more come while the workers connect again."""
+    cluster.client.chat.submit(say("long"), run_id=name)
+    queued = [f"{name}-queued-{number}" for number in range(5)]
+    for run_id in queued:
+        cluster.client.chat.submit(say("echo queued", lane="background"), run_id=run_id)
+    streaming(cluster, name)
+    before = {worker: cluster.named(worker).log().count("Connected to amqp") for worker in WORKERS}
+    assert cluster.queues.move("fireworks.chat.bg", "fireworks.chat") == len(queued)
+    close_connections(cluster.broker)
+    late = [f"{name}-late-{number}" for number in range(5)]
+    for run_id in late:
+        cluster.client.chat.submit(say("echo late"), run_id=run_id)
+    for run_id in (name, *queued, *late):
+        events = list(cluster.client.follow(run_id, timeout_s=60))
+        assert is_right(events)
+        assert len(lives(events)) == 1
+        eventually(lambda run_id=run_id: cluster.meta(run_id)["status"] == "SUCCESS", within=30)
+    assert streamed(cluster.client.events(name)) == STORY
+    for worker, count in before.items():
+        eventually(lambda worker=worker, count=count: cluster.named(worker).log().count("Connected to amqp") > count)
+    assert [cluster.named(worker).lives for worker in WORKERS] == [True, True]
