@@ -16,6 +16,12 @@ from tests.rabbitmq import ctl, name_of
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
 
 
+def by_hand(task_id: str, task: str, request: Any) -> tuple[dict[str, Any], bytes]:
+    """Return headers and body of Celery's protocol 2 as a producer in another language writes them."""
+    headers = {"lang": "js", "task": task, "id": task_id, "root_id": task_id, "parent_id": None, "group": None}
+    return headers, json.dumps([[], {"request": request}, {}]).encode()
+
+
 class Queues(Protocol):
     """What tests do to queues behind the service's back."""
 

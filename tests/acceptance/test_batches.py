@@ -13,6 +13,7 @@ from api_contracts.runs import Event
 from tests.acceptance.cluster import CELERY, MODEL, Cluster, Process
 from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
+from tests.acceptance.queues import by_hand
 from tests.servers import embedded_valkey, kill
 from tests.waiting import eventually
 
@@ -87,7 +88,7 @@ def adds_up(events: Sequence[Event], result: BatchResult) -> bool:
 
 
 def jobs_made(cluster: Cluster) -> int:
-    return int(cluster.provider()["batch"]["calls"].get("create_job", 0))
+    return int(cluster.provider()["batch"]["jobs_created"])
 
 
 @pytest.mark.requirement("BATCH-03", "BATCH-06", "BATCH-07", "BATCH-19", "RUN-26")
@@ -104,6 +105,15 @@ def test_a_batch_is_parked_while_the_provider_works_and_beat_has_it_looked_at(cl
     assert len(of_type(events, "batch.submitted")) == 1
     assert any("inbox" in event.data for event in of_type(events, "batch.state")), "nobody polled"
     eventually(lambda: cluster.meta(name)["status"] == "SUCCESS")
+
+
+@pytest.mark.requirement("RUN-13")
+def test_a_batch_by_a_message_that_was_written_by_hand(cluster: Cluster, name: str) -> None:
+    cluster.queues.put("fireworks.batch", *by_hand(name, "fireworks.batch.submit", {"model": MODEL, "rows": rows(5)}))
+    eventually(lambda: cluster.client.events(name))
+    events, result, found = finished(cluster, name)
+    assert answered(found)
+    assert adds_up(events, result)
 
 
 @pytest.mark.requirement("RUN-07", "RUN-17", "BATCH-03")

@@ -10,7 +10,7 @@ from celery.result import AsyncResult
 
 from tests.acceptance.cluster import Cluster, say
 from tests.acceptance.journal import is_right, of_type, types
-from tests.acceptance.queues import envelope
+from tests.acceptance.queues import by_hand, envelope
 from tests.waiting import eventually
 
 TASK, QUEUE = "fireworks.chat.complete", "fireworks.chat"
@@ -20,15 +20,6 @@ TASK, QUEUE = "fireworks.chat.complete", "fireworks.chat"
 def app(cluster: Cluster) -> Iterator[Celery]:
     with cluster.foreign_app() as app:
         yield app
-
-
-def headers(task_id: str) -> dict[str, Any]:
-    """Return the headers of Celery's protocol 2 as a producer in another language writes them."""
-    return {"lang": "js", "task": TASK, "id": task_id, "root_id": task_id, "parent_id": None, "group": None}
-
-
-def body(request: Any) -> bytes:
-    return json.dumps([[], {"request": request}, {}]).encode()
 
 
 @pytest.mark.requirement("RUN-13")
@@ -44,7 +35,7 @@ def test_send_task_by_name_starts_a_run(cluster: Cluster, app: Celery, name: str
 @pytest.mark.requirement("RUN-13")
 def test_a_message_written_by_hand_starts_a_run(cluster: Cluster, app: Celery, name: str) -> None:
     """With plain Redis commands, or with a plain AMQP client."""
-    cluster.queues.put(QUEUE, headers(name), body(say("echo by hand")))
+    cluster.queues.put(QUEUE, *by_hand(name, TASK, say("echo by hand")))
     assert AsyncResult(name, app=app).get(timeout=60)["message"]["content"] == "by hand"
     assert is_right(cluster.client.events(name))
 
@@ -106,7 +97,7 @@ def test_a_conflicting_message_is_dropped_and_noted_and_the_run_goes_on(
 @pytest.mark.broker("redis", "what is in a list is any bytes; an AMQP client writes messages only")
 @pytest.mark.requirement("RUN-13")
 def test_an_entry_that_is_no_message_disturbs_nothing(cluster: Cluster, app: Celery, name: str) -> None:
-    bad_encoding = envelope(QUEUE, headers(name), body(say("echo x"))).replace("base64", "rot13")
+    bad_encoding = envelope(QUEUE, *by_hand(name, TASK, say("echo x"))).replace("base64", "rot13")
     for poison in ("{", '{"body": 1}', "", bad_encoding):
         cluster.redis.lpush(QUEUE, poison)
     sent = app.send_task(TASK, kwargs={"request": say("echo after")}, task_id=name, queue=QUEUE)
@@ -116,10 +107,11 @@ def test_an_entry_that_is_no_message_disturbs_nothing(cluster: Cluster, app: Cel
 
 @pytest.mark.requirement("RUN-13")
 def test_a_message_that_cannot_be_read_disturbs_nothing(cluster: Cluster, app: Celery, name: str) -> None:
+    headers, body = by_hand(f"poison-{name}", TASK, say("echo x"))
     for poison in (b"{", b"[]", b"\xff\xfe", b""):
-        cluster.queues.put(QUEUE, headers(f"poison-{name}"), poison)
-    cluster.queues.put(QUEUE, {}, body(say("echo x")))
-    cluster.queues.put(QUEUE, {"task": "no.such.task", "id": f"unknown-{name}"}, body(say("echo x")))
+        cluster.queues.put(QUEUE, headers, poison)
+    cluster.queues.put(QUEUE, {}, body)
+    cluster.queues.put(QUEUE, {"task": "no.such.task", "id": f"unknown-{name}"}, body)
     sent = app.send_task(TASK, kwargs={"request": say("echo after")}, task_id=name, queue=QUEUE)
     assert sent.get(timeout=60)["message"]["content"] == "after"
     assert all(process.lives for process in cluster.processes)
