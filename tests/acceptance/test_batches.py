@@ -96,7 +96,7 @@ def test_a_batch_is_parked_while_the_provider_works_and_beat_has_it_looked_at(cl
     cluster.client.batch.submit(model=MODEL, rows=rows(40), run_id=name)
     parked(cluster, name)
     eventually(lambda: cluster.meta(name)["status"] == "RETRY")
-    assert cluster.redis.hget(f"fw:{{{name[-1]}}}:{name}:lease", "owner") == ""
+    eventually(lambda: cluster.redis.hget(f"fw:{{{name[-1]}}}:{name}:lease", "owner") == "")
     events, result, found = finished(cluster, name)
     assert result.status == "completed"
     assert answered(found)
