@@ -5,10 +5,10 @@ BIN := .venv/bin
 TOO_OLD = Python 3.11 or later is needed, and $(PYTHON) is not; name another: make PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check style types arrows unit faults soak bench lock docs
+.PHONY: help setup demo up test combinations check style types arrows unit faults soak bench lock docs
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## The virtual environment in .venv, from requirements.lock (the others do this first)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: $(TOO_OLD)' >&2; exit 1; }
@@ -22,6 +22,10 @@ up: setup ## Every process of the Procfile on this machine, until Ctrl-C
 
 test: setup ## Every test, and the proof that each clause of tests/requirements.toml has one (ARGS="-k lease" for some)
 	@exec $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+combinations: setup ## The acceptance shelf on other parts (COMBINATIONS=rabbitmq+postgresql for one; servers: tests/README.md)
+	@failed=0; for each in $(COMBINATIONS); do echo "== $$each"; \
+	FW_TEST_COMBINATION=$$each $(BIN)/pytest -n 2 --dist loadfile tests/acceptance $(ARGS) || failed=1; done; exit $$failed
 
 check: style types arrows unit ## Every gate that takes less than a minute: style, types, arrows, unit
 
@@ -53,6 +57,7 @@ docs: setup ## docs/settings.md anew, from the settings objects
 lock: ## requirements.lock anew (needs uv; ARGS=--upgrade for the newest versions)
 	@exec scripts/lock $(ARGS)
 
+COMBINATIONS ?= redis+postgresql rabbitmq+sqlite rabbitmq+postgresql
 MEASURES = $(basename $(notdir $(wildcard benchmarks/p[0-9]*.py)))
 each_measure = set -e; for each in $(MEASURES); do echo "== $$each"; $(BIN)/python -m benchmarks.$$each $(ARGS); done
 nothing = echo '$@: nothing in $(1)/ yet; nothing was run'

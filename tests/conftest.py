@@ -10,7 +10,9 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
+from tests.postgres import embedded_postgres, given_postgres, schema
 from tests.servers import delete, embedded_valkey, endless_keys, given_redis
+from workers.adapters.sql.migrate import migrate
 from workers.cli.embedded import EmbeddedValkey
 
 # How long an example takes says something about the machine only; and a run leaves no file behind for the next.
@@ -41,6 +43,34 @@ def own_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     with embedded_valkey(tmp_path / "valkey") as server:
         yield server
         assert not server.running or endless_keys(server.url) == []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The PostgreSQL to test with: `FW_TEST_POSTGRES_URL` if set, else an embedded one. Make a `schema` of your own."""
+    if given := given_postgres(os.environ):
+        yield given
+        return
+    with embedded_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A migrated schema for the tests of this process. Choose run ids of your own."""
+    with schema(postgres_server) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind that nothing is in: a file that is not there yet, or a schema of the test's own."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new' / 'folder' / 'runs.db'}"
+        return
+    with schema(request.getfixturevalue("postgres_server")) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

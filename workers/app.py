@@ -38,6 +38,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
             # A worker takes no more messages than it can start now (RUN-22).
             "worker_disable_prefetch": True,
             "worker_prefetch_multiplier": 1,
+            # Celery would widen RabbitMQ's window again after a reconnect, from the thread that acknowledges, which
+            # then reads the hub's socket under it: messages were lost until the next connection. The gate does it.
+            "worker_enable_prefetch_count_reduction": False,
             # The pool accepts, and so acknowledges, when the run is recorded and leased.
             "task_acks_late": False,
             # Nothing in flight holds an unacknowledged message, so a lost connection has nothing to cancel.
@@ -67,14 +70,16 @@ def _beat(settings: Settings) -> dict[str, Any]:
 def _connections(settings: Settings) -> dict[str, Any]:
     backend_class = f"{backend.RunBackend.__module__}:{backend.RunBackend.__qualname__}"
     # A half-open connection is noticed by the health check; a visibility timeout means nothing to early acks.
-    transport_options: dict[str, Any] = {"socket_keepalive": True, "health_check_interval": 25}
+    redis_options: dict[str, Any] = {"socket_keepalive": True, "health_check_interval": 25}
+    own_options = redis_options if settings.broker.startswith("redis") else {}
     return {
         "broker_url": settings.broker,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": transport_options | {"message_bytes": settings.message_bytes},
+        # Redis' own; RabbitMQ has heartbeats, on by default, and confirms (workers.transport.confirming).
+        "broker_transport_options": own_options | {"message_bytes": settings.message_bytes},
         "result_backend": f"{backend_class}+{settings.redis_url}",
-        "result_backend_transport_options": transport_options,
+        "result_backend_transport_options": redis_options,
         # One backend for all threads: a connection per thread cost 500 clients for 500 tasks.
         "result_backend_thread_safe": True,
         "result_expires": int(settings.retention_s),

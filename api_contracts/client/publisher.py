@@ -1,8 +1,9 @@
 """The Celery message of a submission. The app has no result backend: an AsyncResult each would subscribe."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
+from amqp.exceptions import MessageNacked
 from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 
@@ -13,21 +14,29 @@ from api_contracts.signing import SigningKeys
 
 _log = logging.getLogger(__name__)
 
+_CONFIRM_S: Final = 5
+"""RabbitMQ confirms within milliseconds; one that is blocked by an alarm does not until that ends."""
+
+_AWAY = (OperationalError, KombuError, OSError, MessageNacked)
 _RETRY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 0.5}
 
 
 class Publisher:
-    """Sends messages of recorded runs. Safe to use from several threads."""
+    """Sends messages of recorded runs. Safe to use from several threads.
+
+    On RabbitMQ a message was sent when the broker confirmed it: without that, one that only reached a socket counts.
+    """
 
     def __init__(self, broker_url: str, keys: SigningKeys) -> None:
         self._app = Celery(
             "fireworks-client", broker=broker_url, backend="disabled", set_as_current=False, amqp=SignedAmqp
         )
+        options = {"socket_connect_timeout": 5} if broker_url.startswith("redis") else {"confirm_publish": True}
         self._app.conf.update(
             {
                 "task_serializer": "json",
                 "accept_content": ["json"],
-                "broker_transport_options": {"socket_connect_timeout": 5},
+                "broker_transport_options": options,
                 KEYS: keys,
             }
         )
@@ -44,9 +53,10 @@ class Publisher:
                 kwargsrepr=HIDDEN,
                 retry=True,
                 retry_policy=_RETRY,
+                confirm_timeout=_CONFIRM_S,
                 **options,
             )
-        except (OperationalError, KombuError, OSError) as exc:
+        except _AWAY as exc:
             _log.warning("run %s is recorded but not announced: the broker is away (%s)", submission.run_id, exc)
             return False
         return True
@@ -55,8 +65,15 @@ class Publisher:
         """Have a worker ring for a parked run that was sent a signal; return False when the broker is away: a worker's
         sweep does it then."""
         try:
-            self._app.send_task(WAKE, kwargs={"run_id": run_id}, queue=CONTROL_QUEUE, retry=True, retry_policy=_RETRY)
-        except (OperationalError, KombuError, OSError) as exc:
+            self._app.send_task(
+                WAKE,
+                kwargs={"run_id": run_id},
+                queue=CONTROL_QUEUE,
+                retry=True,
+                retry_policy=_RETRY,
+                confirm_timeout=_CONFIRM_S,
+            )
+        except _AWAY as exc:
             _log.warning("run %s is signalled but not woken: the broker is away (%s)", run_id, exc)
             return False
         return True

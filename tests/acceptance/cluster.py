@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from redis import Redis
 from api_contracts import keys
 from api_contracts.client import Client
 from tests.acceptance.apps import board, tool_service
+from tests.acceptance.combination import Combination
 from tests.acceptance.journal import lives
+from tests.acceptance.queues import queues_of
 from tests.acceptance.scene import scene
 from tests.servers import endless_keys
 from tests.waiting import eventually
@@ -93,24 +95,32 @@ def pause(pid: int) -> None:
 
 
 class Cluster:
-    """Redis, an emulator and a client from the start; workers and tool services as the tests start them."""
+    """Redis, an emulator and a client from the start; workers and tool services as the tests start them.
 
-    def __init__(self, folder: Path, valkey: EmbeddedValkey, broker: str = "", **settings: str) -> None:
+    Broker and database are those of the combination, its own until `close`; where Redis is the broker, it is the one
+    of the journals, or else `redis_broker`.
+    """
+
+    def __init__(
+        self, folder: Path, valkey: EmbeddedValkey, parts: Combination, redis_broker: str = "", **settings: str
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.valkey = valkey
         self.processes: list[Process] = []
-        self.database = f"sqlite:///{folder / 'runs.sqlite3'}"
-        self.broker = broker or valkey.url
+        self._stack = ExitStack()
+        self.broker = self._stack.enter_context(parts.broker_url(redis_broker or valkey.url))
+        self.database = self._stack.enter_context(parts.database_url(folder))
+        self.queues = queues_of(self.broker)
         self.redis = Redis.from_url(valkey.url, decode_responses=True)
         self.board = board.Board(settings.get(board.REDIS, valkey.url))
         self.client = Client(
-            redis_url=valkey.url, broker_url=broker, database_url=self.database, lost_message_s=30,
+            redis_url=valkey.url, broker_url=self.broker, database_url=self.database, lost_message_s=30,
             signing_keys=settings.get("FW_SIGNING_KEYS", ""),
         )  # fmt: skip
         self.env = clean_environment() | {
             "FW_REDIS_URL": valkey.url,
-            "FW_BROKER_URL": broker,
+            "FW_BROKER_URL": self.broker,
             "FW_DATABASE_URL": self.database,
             "FW_STATE_DIR": str(folder),
             "FW_BATCH_FOLDER": str(folder.parent),
@@ -217,6 +227,7 @@ class Cluster:
         self.client.close()
         self.board.close()
         self.redis.close()
+        self._stack.close()
         assert not self.valkey.running or endless_keys(self.valkey.url) == []
         assert self._unforeseen() == []
 

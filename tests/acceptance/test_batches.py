@@ -11,7 +11,9 @@ from api_contracts.batch import BatchResult
 from api_contracts.batch_rows import RowResult
 from api_contracts.runs import Event
 from tests.acceptance.cluster import CELERY, MODEL, Cluster, Process
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
+from tests.acceptance.queues import by_hand
 from tests.servers import embedded_valkey, kill
 from tests.waiting import eventually
 
@@ -21,11 +23,11 @@ QUEUES = "fireworks.batch,fireworks.control"
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("batches")
     with embedded_valkey(folder / "valkey") as valkey:
         timing = {"FW_LEASE_S": str(LEASE_S), "FW_SWEEP_S": str(SWEEP_S), "FW_POLL_S": str(POLL_S)}
-        made = Cluster(folder, valkey, **timing)
+        made = new_cluster(folder, valkey, **timing)
         try:
             yield made
         finally:
@@ -86,7 +88,7 @@ def adds_up(events: Sequence[Event], result: BatchResult) -> bool:
 
 
 def jobs_made(cluster: Cluster) -> int:
-    return int(cluster.provider()["batch"]["calls"].get("create_job", 0))
+    return int(cluster.provider()["batch"]["jobs_created"])
 
 
 @pytest.mark.requirement("BATCH-03", "BATCH-06", "BATCH-07", "BATCH-19", "RUN-26")
@@ -94,7 +96,7 @@ def test_a_batch_is_parked_while_the_provider_works_and_beat_has_it_looked_at(cl
     cluster.client.batch.submit(model=MODEL, rows=rows(40), run_id=name)
     parked(cluster, name)
     eventually(lambda: cluster.meta(name)["status"] == "RETRY")
-    assert cluster.redis.hget(f"fw:{{{name[-1]}}}:{name}:lease", "owner") == ""
+    eventually(lambda: cluster.redis.hget(f"fw:{{{name[-1]}}}:{name}:lease", "owner") == "")
     events, result, found = finished(cluster, name)
     assert result.status == "completed"
     assert answered(found)
@@ -103,6 +105,15 @@ def test_a_batch_is_parked_while_the_provider_works_and_beat_has_it_looked_at(cl
     assert len(of_type(events, "batch.submitted")) == 1
     assert any("inbox" in event.data for event in of_type(events, "batch.state")), "nobody polled"
     eventually(lambda: cluster.meta(name)["status"] == "SUCCESS")
+
+
+@pytest.mark.requirement("RUN-13")
+def test_a_batch_by_a_message_that_was_written_by_hand(cluster: Cluster, name: str) -> None:
+    cluster.queues.put("fireworks.batch", *by_hand(name, "fireworks.batch.submit", {"model": MODEL, "rows": rows(5)}))
+    eventually(lambda: cluster.client.events(name))
+    events, result, found = finished(cluster, name)
+    assert answered(found)
+    assert adds_up(events, result)
 
 
 @pytest.mark.requirement("RUN-07", "RUN-17", "BATCH-03")

@@ -6,6 +6,7 @@ import pytest
 
 from api_contracts.citations import CiteResult, Source
 from tests.acceptance.cluster import MODEL, Cluster
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
@@ -18,10 +19,10 @@ WORKERS = ("chat-1", "chat-2")
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("citing")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_LEASE_S="2", FW_SWEEP_S="0.5")
+        made = new_cluster(folder, valkey, FW_LEASE_S="2", FW_SWEEP_S="0.5")
         try:
             yield made
         finally:

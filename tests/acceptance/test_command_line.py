@@ -15,7 +15,7 @@ COMMAND = (sys.executable, "-m", "workers.cli")
 
 def run(cluster: Cluster, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run a command in the shell of someone who has set where the service is."""
-    where = {"FW_REDIS_URL": cluster.valkey.url, "FW_DATABASE_URL": cluster.database}
+    where = {"FW_REDIS_URL": cluster.valkey.url, "FW_BROKER_URL": cluster.broker, "FW_DATABASE_URL": cluster.database}
     environment = clean_environment() | where | {"COLUMNS": "200"} | env
     return subprocess.run(
         [*COMMAND, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False

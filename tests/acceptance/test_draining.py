@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.cluster import Cluster, remote, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, types
 from tests.acceptance.scene import STORY
 from tests.servers import embedded_valkey
@@ -12,11 +13,11 @@ from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     """The lease is long: whatever goes on elsewhere does so because it was handed over."""
     folder = tmp_path_factory.mktemp("draining")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_LEASE_S="60", FW_SWEEP_S="0.5")
+        made = new_cluster(folder, valkey, FW_LEASE_S="60", FW_SWEEP_S="0.5")
         try:
             made.tool_service()
             yield made
@@ -53,7 +54,7 @@ def test_what_does_not_end_within_the_drain_is_handed_over_and_nothing_new_is_ta
     cluster.client.chat.submit(say(f"use charge {name}", tools=[remote("charge")]), run_id=waiting)
     waited(cluster, streaming, "chat.delta")
     waited(cluster, waiting, "tool.call_started")
-    staying = cluster.worker("staying").ready()
+    staying = cluster.worker("staying")  # not waited for: the stream goes on meanwhile
     leaving.popen.terminate()
     eventually(lambda: "worker.draining" in leaving.log())
     cluster.client.chat.submit(say("echo late"), run_id=late)
@@ -67,4 +68,4 @@ def test_what_does_not_end_within_the_drain_is_handed_over_and_nothing_new_is_ta
     assert cluster.client.result(streaming).message == {"role": "assistant", "content": STORY}
     assert cluster.client.result(waiting).message == {"role": "assistant", "content": f"told: {name} was charged"}
     assert cluster.board.marks(name) == ["charged"]
-    assert cluster.redis.hlen("unacked") == 0
+    assert cluster.queues.unacknowledged() == 0

@@ -1,6 +1,5 @@
 """Producers without a line of our code: Celery's send_task by name, and a message that is written byte by byte."""
 
-import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from celery.result import AsyncResult
 
 from tests.acceptance.cluster import Cluster, say
 from tests.acceptance.journal import is_right, of_type, types
+from tests.acceptance.queues import by_hand, envelope
 from tests.waiting import eventually
 
 TASK, QUEUE = "fireworks.chat.complete", "fireworks.chat"
@@ -20,21 +20,6 @@ TASK, QUEUE = "fireworks.chat.complete", "fireworks.chat"
 def app(cluster: Cluster) -> Iterator[Celery]:
     with cluster.foreign_app() as app:
         yield app
-
-
-def raw_message(task_id: str, request: Any) -> str:
-    """Return what Celery's protocol 2 puts into the queue's list, written by hand."""
-    body = base64.b64encode(json.dumps([[], {"request": request}, {}]).encode()).decode()
-    properties = {
-        "correlation_id": task_id,
-        "delivery_mode": 2,
-        "delivery_info": {"exchange": "", "routing_key": QUEUE},
-        "delivery_tag": f"tag-{task_id}",
-        "body_encoding": "base64",
-    }
-    headers = {"lang": "js", "task": TASK, "id": task_id, "root_id": task_id, "parent_id": None, "group": None}
-    envelope = {"content-type": "application/json", "content-encoding": "utf-8"}
-    return json.dumps({"body": body, "headers": headers, "properties": properties, **envelope})
 
 
 @pytest.mark.requirement("RUN-13")
@@ -48,8 +33,9 @@ def test_send_task_by_name_starts_a_run(cluster: Cluster, app: Celery, name: str
 
 
 @pytest.mark.requirement("RUN-13")
-def test_a_message_written_by_hand_with_plain_redis_starts_a_run(cluster: Cluster, app: Celery, name: str) -> None:
-    cluster.redis.lpush(QUEUE, raw_message(name, say("echo by hand")))
+def test_a_message_written_by_hand_starts_a_run(cluster: Cluster, app: Celery, name: str) -> None:
+    """With plain Redis commands, or with a plain AMQP client."""
+    cluster.queues.put(QUEUE, *by_hand(name, TASK, say("echo by hand")))
     assert AsyncResult(name, app=app).get(timeout=60)["message"]["content"] == "by hand"
     assert is_right(cluster.client.events(name))
 
@@ -108,10 +94,24 @@ def test_a_conflicting_message_is_dropped_and_noted_and_the_run_goes_on(
     eventually(lambda: cluster.logged("run.conflict", name) == 3)
 
 
+@pytest.mark.broker("redis", "what is in a list is any bytes; an AMQP client writes messages only")
+@pytest.mark.requirement("RUN-13")
+def test_an_entry_that_is_no_message_disturbs_nothing(cluster: Cluster, app: Celery, name: str) -> None:
+    bad_encoding = envelope(QUEUE, *by_hand(name, TASK, say("echo x"))).replace("base64", "rot13")
+    for poison in ("{", '{"body": 1}', "", bad_encoding):
+        cluster.redis.lpush(QUEUE, poison)
+    sent = app.send_task(TASK, kwargs={"request": say("echo after")}, task_id=name, queue=QUEUE)
+    assert sent.get(timeout=60)["message"]["content"] == "after"
+    assert all(process.lives for process in cluster.processes)
+
+
 @pytest.mark.requirement("RUN-13")
 def test_a_message_that_cannot_be_read_disturbs_nothing(cluster: Cluster, app: Celery, name: str) -> None:
-    for poison in ("{", '{"body": 1}', "", raw_message(name, say("echo x")).replace("base64", "rot13")):
-        cluster.redis.lpush(QUEUE, poison)
+    headers, body = by_hand(f"poison-{name}", TASK, say("echo x"))
+    for poison in (b"{", b"[]", b"\xff\xfe", b""):
+        cluster.queues.put(QUEUE, headers, poison)
+    cluster.queues.put(QUEUE, {}, body)
+    cluster.queues.put(QUEUE, {"task": "no.such.task", "id": f"unknown-{name}"}, body)
     sent = app.send_task(TASK, kwargs={"request": say("echo after")}, task_id=name, queue=QUEUE)
     assert sent.get(timeout=60)["message"]["content"] == "after"
     assert all(process.lives for process in cluster.processes)

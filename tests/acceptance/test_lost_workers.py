@@ -1,7 +1,5 @@
 """Workers that are killed or paused in every bad moment: the runs go on elsewhere, effects happen once."""
 
-import base64
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from api_contracts.chat import ChatResult
 from api_contracts.runs import Event
 from tests.acceptance.cluster import Cluster, Process, remote, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, streamed, types
 from tests.acceptance.scene import STORY
 from tests.servers import embedded_valkey
@@ -19,10 +18,10 @@ WORKERS = ("chat-1", "chat-2")
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("mortal")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_LEASE_S=str(LEASE_S), FW_SWEEP_S=str(SWEEP_S))
+        made = new_cluster(folder, valkey, FW_LEASE_S=str(LEASE_S), FW_SWEEP_S=str(SWEEP_S))
         try:
             yield made
         finally:
@@ -60,20 +59,6 @@ def moved_once(events: list[Event], first: Process) -> None:
     owners = lives(events)
     assert len(owners) == 2, owners
     assert owners[0] == first.pid != owners[1]
-
-
-def redeliver(cluster: Cluster, text: str) -> None:
-    """Put back the unacknowledged message with this text, as kombu does after the visibility timeout."""
-    entries = cluster.redis.hgetall("unacked")
-    ((tag, entry),) = [(tag, entry) for tag, entry in entries.items() if text in base64_inside(entry)]
-    message, _, queue = json.loads(entry)
-    cluster.redis.hdel("unacked", tag)
-    cluster.redis.zrem("unacked_index", tag)
-    cluster.redis.lpush(queue, json.dumps(message))
-
-
-def base64_inside(entry: str) -> str:
-    return base64.b64decode(json.loads(entry)[0]["body"]).decode()
 
 
 @pytest.mark.requirement("RUN-04", "RUN-02", "CHAT-02")
@@ -120,7 +105,7 @@ def test_worker_and_tool_service_killed_after_the_effect_and_the_effect_is_not_r
     eventually(lambda: cluster.board.marks(name) == ["charged"])
     killed = cluster.holder(name).kill()
     cluster.named("tools").kill()
-    redeliver(cluster, name)
+    cluster.queues.give_back(name)
     cluster.tool_service()
     events, result = finished(cluster, name)
     moved_once(events, killed)

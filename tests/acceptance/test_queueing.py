@@ -8,6 +8,7 @@ from api_contracts.chat import ChatRequest
 from api_contracts.client import Client
 from api_contracts.client.submission import checked, submission
 from tests.acceptance.cluster import Cluster, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
@@ -18,11 +19,11 @@ CAPACITY = 2
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     """Two workers with two slots each, a long lease: nothing changes hands here."""
     folder = tmp_path_factory.mktemp("queueing")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_LEASE_S="60", FW_SWEEP_S="0.5", FW_LOST_MESSAGE_S="1")
+        made = new_cluster(folder, valkey, FW_LEASE_S="60", FW_SWEEP_S="0.5", FW_LOST_MESSAGE_S="1")
         try:
             made.keep(lambda name: made.worker(name, queues=QUEUE, c=CAPACITY), *WORKERS)
             yield made
@@ -47,11 +48,11 @@ def test_a_run_that_was_recorded_and_never_sent_is_found_and_started_once(cluste
 def test_a_message_that_vanished_from_its_queue_is_sent_again(cluster: Cluster, name: str) -> None:
     """Nobody serves the background queue here, so that it can be looked into."""
     background = f"{QUEUE}.bg"
-    with Client(redis_url=cluster.valkey.url, lost_message_s=1) as client:
+    with Client(redis_url=cluster.valkey.url, broker_url=cluster.broker, lost_message_s=1) as client:
         client.chat.submit(say("echo again", lane="background"), run_id=name)
-    assert cluster.redis.delete(background) == 1
-    eventually(lambda: cluster.redis.llen(background), within=30)
-    cluster.redis.rename(background, QUEUE)
+    assert cluster.queues.drop(background) == 1
+    eventually(lambda: cluster.queues.waiting(background), within=30)
+    assert cluster.queues.move(background, QUEUE) == 1
     assert is_right(list(cluster.client.follow(name, timeout_s=60)))
 
 
@@ -72,8 +73,8 @@ def test_no_worker_holds_more_than_it_can_start_and_a_waiting_run_goes_to_the_fr
     eventually(lambda: len(begun(cluster, runs)) == 2 * CAPACITY, within=60)
     held = begun(cluster, runs)
     waiting = [run_id for run_id in runs if run_id not in held]
-    assert cluster.redis.llen(QUEUE) == 2
-    assert cluster.redis.hlen("unacked") == 0
+    eventually(lambda: cluster.queues.waiting(QUEUE) == 2)
+    assert cluster.queues.unacknowledged() == 0
     by_worker = [cluster.holder(run_id).name for run_id in held]
     assert {worker: by_worker.count(worker) for worker in WORKERS} == dict.fromkeys(WORKERS, CAPACITY)
     for freed in [run_id for run_id in held if cluster.holder(run_id).name == WORKERS[0]]:

@@ -23,7 +23,9 @@ from api_contracts.client import Session
 from api_contracts.runs import Event
 from api_contracts.stt import SttFinal, SttResult
 from tests.acceptance.cluster import ROOT, Cluster
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
+from tests.acceptance.queues import by_hand
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
 from workers.emulator.speech import VOCABULARY, encode, silence, write_wav
@@ -37,10 +39,10 @@ SPEED = 4.0
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("speech")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_LEASE_S=str(LEASE_S), FW_SWEEP_S=str(SWEEP_S))
+        made = new_cluster(folder, valkey, FW_LEASE_S=str(LEASE_S), FW_SWEEP_S=str(SWEEP_S))
         try:
             yield made
         finally:
@@ -114,13 +116,13 @@ def exactly(events: Sequence[Event], result: SttResult, words: Sequence[str]) ->
 
 
 @pytest.mark.requirement("STT-01", "STT-04", "STT-05", "RUN-13")
-def test_any_redis_client_and_any_celery_producer_can_hold_a_session(cluster: Cluster, name: str) -> None:
-    """Nothing of ours on the producer's side: a message by name, audio by XADD in pieces of any size."""
+def test_any_redis_client_and_any_producer_can_hold_a_session(cluster: Cluster, name: str) -> None:
+    """Nothing of ours on the producer's side: a message by hand, audio by XADD in pieces of any size."""
     words = some_words(30)
     pcm, key, at = sound_of(words), keys.audio(name), 0
     sizes = random.Random(7)
     with cluster.foreign_app() as app:
-        app.send_task("fireworks.stt.session", kwargs={"request": {}}, task_id=name, queue="fireworks.stt")
+        cluster.queues.put("fireworks.stt", *by_hand(name, "fireworks.stt.session", {}))
         while at < len(pcm):
             size = sizes.choice([1, 2, 333, 1600, 3201, 20_000])
             cluster.redis.execute_command("XADD", key, "*", "a", pcm[at : at + size])

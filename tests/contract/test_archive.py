@@ -1,7 +1,6 @@
 """What every archive of finished runs promises, held against each implementation of the port."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +15,18 @@ from workers.adapters.sql.archive import SqlArchive
 from workers.adapters.sql.migrate import migrate
 from workers.ports import Archive, RunRecord
 
-POSTGRES = os.environ.get("FW_TEST_POSTGRES_URL")
 
-
-@pytest.fixture(params=["memory", "sqlite", *(["postgresql"] if POSTGRES else [])])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
     """An archive that may hold other runs already: each test makes run ids of its own."""
     if request.param == "memory":
         yield MemoryArchive()
         return
-    url = f"sqlite:///{tmp_path}/runs.db" if request.param == "sqlite" else str(POSTGRES)
-    migrate(url)
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/runs.db"
+        migrate(url)
+    else:
+        url = request.getfixturevalue("postgres_url")
     kept = SqlArchive(url)
     yield kept
     await kept.close()

@@ -2,22 +2,19 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
-from tests.contract.batch_rows.worlds import POSTGRES, postgres_schema
 from workers.adapters.sql.archive import SqlArchive
 from workers.adapters.sql.engine import open_engine
 from workers.adapters.sql.migrate import MIGRATIONS, migrate, revision
 from workers.adapters.sql.tables import SCHEMA, VERSION_TABLE, metadata
-from workers.ports import RunRecord
+from workers.ports import RunRecord, StoreUnavailable
 
 MIGRATE_ON_A_WORD = """
 import sys
@@ -28,16 +25,11 @@ migrate(sys.argv[1])
 """
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'new' / 'folder' / 'runs.db'}"
-
-
-@pytest.mark.parametrize("existing", [False, True], ids=["new file", "migrated file"])
-def test_four_processes_migrate_one_file_at_once(url: str, existing: bool) -> None:
+@pytest.mark.parametrize("existing", [False, True], ids=["new", "migrated"])
+def test_four_processes_migrate_one_database_at_once(empty_database: str, existing: bool) -> None:
     if existing:
-        migrate(url)
-    run = [sys.executable, "-c", MIGRATE_ON_A_WORD, url]
+        migrate(empty_database)
+    run = [sys.executable, "-c", MIGRATE_ON_A_WORD, empty_database]
     pipe = subprocess.PIPE
     racers = [subprocess.Popen(run, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
     for racer in racers:
@@ -49,19 +41,7 @@ def test_four_processes_migrate_one_file_at_once(url: str, existing: bool) -> No
         racer.stdin.flush()
     errors = [racer.communicate(timeout=60)[1] for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0, 0, 0], errors
-    assert revision(url) == SCHEMA
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database, or of a schema of our own in one, that nothing is in."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/runs.db"
-        return
-    if not POSTGRES:
-        pytest.skip("FW_TEST_POSTGRES_URL is not set")
-    pytest.importorskip("psycopg")
-    yield from postgres_schema()
+    assert revision(empty_database) == SCHEMA
 
 
 def upgrade(url: str, number: str) -> None:
@@ -74,24 +54,75 @@ def upgrade(url: str, number: str) -> None:
     engine.dispose()
 
 
-async def test_the_first_schema_with_data_is_brought_to_the_newest(empty: str) -> None:
-    upgrade(empty, "0001")
-    archive = SqlArchive(empty)
+async def test_the_first_schema_with_data_is_brought_to_the_newest(empty_database: str) -> None:
+    upgrade(empty_database, "0001")
+    archive = SqlArchive(empty_database)
     record = RunRecord("run-1", "chat", "completed", 3, "acme", {"a": "b"}, {"n": [1, None]}, 1.5, 2.5)
     await archive.save(record)
-    migrate(empty)
-    migrate(empty)
-    assert revision(empty) == await archive.check() == SCHEMA
+    migrate(empty_database)
+    migrate(empty_database)
+    assert revision(empty_database) == await archive.check() == SCHEMA
     assert await archive.load("run-1") == record
     await archive.close()
 
 
-def test_migrations_and_the_codes_tables_agree_on_each_database(empty: str) -> None:
-    migrate(empty)
-    engine = open_engine(empty)
+def test_migrations_and_the_codes_tables_agree_on_each_database(empty_database: str) -> None:
+    migrate(empty_database)
+    engine = open_engine(empty_database)
     with engine.connect() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
         for table in metadata.tables:
             connection.execute(text(f"SELECT count(*) FROM {table}"))
     engine.dispose()
+
+
+def told(url: str, *statements: str) -> None:
+    """Have the database's owner run statements."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def tables_of(url: str) -> set[str]:
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        found = set(inspect(connection).get_table_names())
+    engine.dispose()
+    return found
+
+
+def test_migrating_again_changes_nothing(empty_database: str) -> None:
+    migrate(empty_database)
+    before = tables_of(empty_database)
+    migrate(empty_database)
+    assert (revision(empty_database), tables_of(empty_database)) == (SCHEMA, before)
+    assert before == {*metadata.tables, VERSION_TABLE}
+
+
+def test_a_database_of_somebody_else_has_no_revision(empty_database: str) -> None:
+    told(
+        empty_database,
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES ('theirs')",
+    )
+    assert revision(empty_database) is None
+    migrate(empty_database)
+    assert revision(empty_database) == SCHEMA
+    assert "alembic_version" in tables_of(empty_database)
+
+
+def test_a_migration_that_fails_halfway_leaves_nothing_behind(empty_database: str) -> None:
+    told(
+        empty_database,
+        "CREATE TABLE theirs (x INTEGER)",
+        "CREATE INDEX ix_fw_runs_finished_at ON theirs (x)",  # the migration's last step stumbles over it
+    )
+    with pytest.raises(StoreUnavailable, match="ix_fw_runs_finished_at"):
+        migrate(empty_database)
+    assert tables_of(empty_database) == {"theirs"}
+    told(empty_database, "DROP INDEX ix_fw_runs_finished_at")
+    migrate(empty_database)
+    assert revision(empty_database) == SCHEMA

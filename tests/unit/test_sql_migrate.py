@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from workers.adapters.sql.engine import open_engine
@@ -76,29 +74,9 @@ def test_a_database_of_the_first_schema_keeps_its_runs(url: str, file: Path) -> 
     assert tables_of(file) == {*metadata.tables, VERSION_TABLE}
 
 
-def test_migrating_again_changes_nothing(url: str, file: Path) -> None:
-    migrate(url)
-    before = file.read_bytes()
-    migrate(url)
-    assert file.read_bytes() == before
-
-
 def test_looking_at_the_revision_makes_no_file(url: str, file: Path) -> None:
     assert revision(url) is None
     assert not file.parent.exists()
-
-
-def test_a_database_of_somebody_else_has_no_revision(url: str, file: Path) -> None:
-    file.parent.mkdir(parents=True)
-    owner = sqlite3.connect(file)
-    owner.execute("CREATE TABLE alembic_version (version_num TEXT)")
-    owner.execute("INSERT INTO alembic_version VALUES ('theirs')")
-    owner.commit()
-    owner.close()
-    assert revision(url) is None
-    migrate(url)
-    assert revision(url) == SCHEMA
-    assert "alembic_version" in tables_of(file)
 
 
 def test_the_code_knows_the_newest_migration() -> None:
@@ -113,31 +91,6 @@ def test_migrations_are_numbered_and_travel_with_the_package() -> None:
         assert Path(script.path).name.startswith(f"{script.revision}_")
         assert script.revision.isdecimal()
         assert len(script.revision) == 4
-
-
-def test_migrations_and_the_codes_tables_agree(url: str) -> None:
-    migrate(url)
-    engine = open_engine(url)
-    with engine.connect() as connection:
-        options = {"version_table": VERSION_TABLE, "compare_type": True}
-        difference = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-    engine.dispose()
-    assert difference == []
-
-
-def test_a_migration_that_fails_halfway_leaves_nothing_behind(url: str, file: Path) -> None:
-    file.parent.mkdir(parents=True)
-    owner = sqlite3.connect(file)
-    owner.execute("CREATE TABLE theirs (x)")
-    owner.execute("CREATE INDEX ix_fw_runs_finished_at ON theirs (x)")  # the migration's last step stumbles over it
-    owner.commit()
-    with pytest.raises(StoreUnavailable, match="ix_fw_runs_finished_at"):
-        migrate(url)
-    assert tables_of(file) == {"theirs"}
-    owner.execute("DROP INDEX ix_fw_runs_finished_at")
-    owner.close()
-    migrate(url)
-    assert revision(url) == SCHEMA
 
 
 def test_an_unreachable_server_is_an_outage(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from api_contracts.client.results import (
     ResultsUnavailable,
     SqlResults,
     database_url,
-    reader,
 )
 from api_contracts.keys import BadRunId
 from workers.adapters.sql.archive import SqlArchive
@@ -52,31 +51,10 @@ async def archived(url: str, **result: object) -> None:
     await archive.close()
 
 
-@pytest.mark.requirement("RUN-08")
-async def test_a_result_is_read_from_sql_alone(url: str, results: SqlResults) -> None:
-    await archived(url, text="zażółć\u0000", n=[1e22, 10**30])
-    assert results.get("run-1") == {"text": "zażółć\u0000", "n": [1e22, 10**30]}
-    assert await results.aget("run-1") == results.get("run-1")
-
-
-async def test_a_run_that_is_not_finished_has_no_result(url: str, results: SqlResults) -> None:
-    await archived(url)
-    assert results.get("run-2") is None
-    assert await results.aget("run-2") is None
-
-
 async def test_reading_before_the_first_worker_finds_nothing_and_makes_nothing(file: Path, results: SqlResults) -> None:
     assert results.get("run-1") is None
     assert await results.aget("run-1") is None
     assert not file.parent.exists()
-
-
-async def test_a_file_without_our_table_has_no_result(url: str, file: Path, results: SqlResults) -> None:
-    file.parent.mkdir()
-    sqlite3.connect(file).close()
-    assert results.get("run-1") is None
-    await archived(url, n=1)
-    assert results.get("run-1") == {"n": 1}
 
 
 async def test_a_file_that_was_replaced_is_read_anew(url: str, file: Path, results: SqlResults) -> None:
@@ -86,14 +64,6 @@ async def test_a_file_that_was_replaced_is_read_anew(url: str, file: Path, resul
         old.unlink()
     await archived(url, n=2)
     assert results.get("run-1") == {"n": 2}
-
-
-async def test_the_reader_cannot_write(url: str) -> None:
-    await archived(url)
-    engine = reader(database_url(url))
-    with engine.connect() as connection, pytest.raises(Exception, match="readonly database"):
-        connection.exec_driver_sql("DELETE FROM fw_runs")
-    engine.dispose()
 
 
 async def test_reading_goes_on_while_a_writer_holds_the_file(url: str, file: Path, results: SqlResults) -> None:

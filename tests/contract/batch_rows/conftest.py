@@ -1,13 +1,13 @@
 """The worlds that the suite runs in."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from api_contracts.keys import new_run_id
-from tests.contract.batch_rows.worlds import POSTGRES, MemoryWorld, SqlWorld, World, postgres_schema, sqlite_url
+from tests.contract.batch_rows.worlds import MemoryWorld, SqlWorld, World, sqlite_url
 from workers.adapters.sql.migrate import migrate
 
 SQL = ("sqlite", "postgresql")
@@ -19,17 +19,6 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("sql") / "rows.db"
     migrate(sqlite_url(file))
     return file
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A schema of our own on the given server, for all tests of this process."""
-    if not POSTGRES:
-        pytest.skip("FW_TEST_POSTGRES_URL is not set")
-    pytest.importorskip("psycopg")
-    for url in postgres_schema():
-        migrate(url)
-        yield url
 
 
 @pytest.fixture

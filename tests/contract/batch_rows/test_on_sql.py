@@ -180,6 +180,16 @@ async def all_that_is_done(store: SqlBatches, steps: Steps, run_id: str, count: 
     return [await steps.of(each) for each in every]
 
 
+async def test_rows_come_in_by_copy_and_only_where_an_id_is_taken_by_inserts(postgres: SqlWorld, run_id: str) -> None:
+    await postgres.store.restart(run_id, 1)
+    with statements_of(postgres.database) as statements:
+        assert await postgres.store.add(run_id, 1, [row(1), row(2)]) == set()
+        assert not any("fw_batch_rows" in statement for statement in statements)
+        assert await postgres.store.add(run_id, 1, [row(3), row(4, "row-1"), row(5)]) == {4}
+        assert any("INSERT INTO fw_batch_rows" in statement for statement in statements)
+    assert [kept.number for kept in await postgres.kept(run_id)] == [1, 2, 3, 5]
+
+
 async def test_a_read_of_large_rows_is_bounded_by_their_bytes(sql: SqlWorld, run_id: str) -> None:
     sizes = [1_500_000, 400_000, 400_000, 5_000_000, 10, 10]
     rows = [row(n, body=b'"%b"' % (b"z" * size)) for n, size in enumerate(sizes, 1)]

@@ -1,15 +1,12 @@
 """One world per implementation of the row store: its store, another process's, and what is truly kept."""
 
-import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy import select
 
 from api_contracts.batch_rows import RowFault
-from api_contracts.client.results import database_url
 from workers.adapters.memory.batch_rows import KeptRow, MemoryBatchRows
 from workers.adapters.sql.batches import SqlBatches
 from workers.adapters.sql.database import SqlDatabase
@@ -18,7 +15,6 @@ from workers.core.batch.jobs import JobView
 from workers.core.batch.rows import line_of
 from workers.ports import NewRow, RowStore, WatchedJob
 
-POSTGRES = os.environ.get("FW_TEST_POSTGRES_URL", "")
 BODY = b'{"messages":[{"role":"user","content":"hi"}]}'
 
 
@@ -97,23 +93,6 @@ def _row(found: Any) -> KeptRow:
 
 def sqlite_url(file: Path) -> str:
     return f"sqlite:///{file}"
-
-
-def postgres_schema() -> Iterator[str]:
-    """Yield the URL of an empty schema on the given server; drop it at the end."""
-    name = f"fw_test_{uuid.uuid4().hex[:12]}"
-    url = database_url(POSTGRES)
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        _execute(connection, f"CREATE SCHEMA {name}")
-    yield url.update_query_dict({"options": f"-csearch_path={name}"}).render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        _execute(connection, f"DROP SCHEMA {name} CASCADE")
-    engine.dispose()
-
-
-def _execute(connection: Connection, statement: str) -> None:
-    connection.execute(text(statement))
 
 
 # -- what tests put there ----------------------------------------------------------------------------------------------

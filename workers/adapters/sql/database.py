@@ -10,7 +10,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedEr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api_contracts.client.results import CONNECT_S, brief, database_url, table_missing
-from workers.adapters.sql.engine import open_engine
+from workers.adapters.sql.engine import NotJson, open_engine
 from workers.ports import StoreUnavailable
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ async def _on(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     def guarded() -> T:
         try:
             return call()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, NotJson) as error:
             raise _in_our_words(error) from None  # the cause may quote the record
 
     try:
@@ -92,7 +92,7 @@ async def _on(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     return await running
 
 
-def _in_our_words(error: SQLAlchemyError) -> Exception:
+def _in_our_words(error: SQLAlchemyError | NotJson) -> Exception:
     if table_missing(error):
         return StoreUnavailable("the database has no tables of ours yet: run the migrations")
     if isinstance(error, PoolTimeoutError) or (isinstance(error, DBAPIError) and not isinstance(error, _REFUSALS)):

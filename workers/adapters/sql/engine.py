@@ -19,6 +19,10 @@ SQLITE_PRAGMAS: Final = (
 )
 
 
+class NotJson(TypeError):
+    """A value that JSON has no word for. Nothing of it is quoted."""
+
+
 def open_engine(url: str, *, connections: int = 1, lock_wait_s: float = CONNECT_S) -> Engine:
     """Return an engine for `sqlite:///path` or `postgresql://...`; connect later, but make a SQLite file's folder now.
 
@@ -40,11 +44,16 @@ def open_engine(url: str, *, connections: int = 1, lock_wait_s: float = CONNECT_
 
 
 def to_json(value: object) -> str:
-    """Return JSON that every database takes: ASCII, and null for NaN and the infinities, which JSON cannot say."""
+    """Return JSON that every database takes: ASCII, and null for NaN and the infinities, which JSON cannot say.
+
+    Raises `NotJson`. SQLAlchemy wraps it on SQLite; psycopg calls us from inside the driver, and hands it on as it is.
+    """
     try:
         return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:
         return json.dumps(_finite(value), allow_nan=False, separators=(",", ":"))
+    except (TypeError, RecursionError):
+        raise NotJson from None
 
 
 def _finite(value: Any) -> Any:

@@ -30,6 +30,7 @@ def make_app(broker: str, results: str, queue: str, **kwargs: Any) -> Celery:
         task_default_exchange=queue,
         worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,
+        worker_enable_prefetch_count_reduction=False,
         result_backend_thread_safe=True,
         result_expires=300,
         # redis-py makes at most 100 by itself and then raises: a task whose result that hits has failed.
