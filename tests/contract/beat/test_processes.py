@@ -1,5 +1,6 @@
 """Two beats tick once, whatever becomes of one of them, of Redis or of the broker."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from kombu import Connection
 from redis import Redis
 
 from api_contracts import keys
+from tests.acceptance.cluster import Process
+from tests.acceptance.monitoring import asked, lives, port_of
 from tests.contract.beat.conftest import Beats
 from tests.contract.beat.tls import tls_before
 from tests.servers import embedded_valkey, kill
@@ -50,6 +53,38 @@ def test_a_killed_beat_is_replaced_within_half_a_minute(beats: Beats) -> None:
     assert PASS_S + 2 * CONNECT_S < LOCK_S
     eventually(lambda: second.says("beat.leads"), within=30)
     assert are_ticks_of_tidy(beats.more(2), beats)
+
+
+def readiness(beat: Process) -> tuple[int, str]:
+    """Return the status of `/ready`, and what it says."""
+    status, text = asked(beat, "/ready")
+    return status, json.loads(text)["checks"]["redis"]["says"]
+
+
+@pytest.mark.requirement("OPS-08")
+def test_each_beat_tells_that_it_lives_and_whether_it_ticks_waits_or_cannot(
+    beats: Beats, own_valkey: EmbeddedValkey
+) -> None:
+    first = beats.start("one", FW_MONITOR_PORT="0").ready("beat.leads")
+    second = beats.start("two", FW_MONITOR_PORT="0").ready("beat.waiting")
+    eventually(lambda: readiness(first) == (200, "ticks"))
+    eventually(lambda: f":{first.pid}:" in readiness(second)[1])
+    assert readiness(second)[0] == 200
+    kill(own_valkey)
+    for beat in (first, second):
+        eventually(lambda beat=beat: readiness(beat)[0] == 503, within=30)
+        assert lives(beat)
+    own_valkey.restart()
+    eventually(lambda: readiness(first)[0] == readiness(second)[0] == 200, within=30)
+
+
+@pytest.mark.requirement("OPS-08")
+def test_a_beat_whose_port_is_taken_says_so_and_ends(beats: Beats) -> None:
+    first = beats.start("one", FW_MONITOR_PORT="0").ready("beat.leads")
+    port = str(port_of(first))
+    second = beats.start("two", FW_MONITOR_PORT=port)
+    assert second.popen.wait(timeout=30) == 1
+    assert f"FW_MONITOR_PORT: cannot listen on 127.0.0.1:{port}" in second.log()
 
 
 @pytest.mark.requirement("OPS-04")

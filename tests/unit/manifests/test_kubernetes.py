@@ -121,7 +121,7 @@ def test_a_pod_is_killed_only_after_it_could_hand_its_runs_over(name):
     assert budget["selector"]["matchLabels"].items() <= labels.items()
 
 
-@pytest.mark.parametrize("name", [name for name in processes() if name != "beat"])
+@pytest.mark.parametrize("name", processes())
 def test_a_process_is_asked_whether_it_lives_and_is_ready(name):
     asked = container(of_kind("dev", "Deployment")[name])
     ports = {port["name"] for port in asked["ports"]}
