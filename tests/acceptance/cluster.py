@@ -211,7 +211,7 @@ class Cluster:
         with Celery("foreign", broker=self.broker, backend=self.valkey.url, set_as_current=False) as app:
             yield app
             app.backend.result_consumer.stop()  # closing an app leaves its subscription open
-            app.backend.client.close()
+            app.backend.client.connection_pool.disconnect()  # a client does not close a pool that it was given
 
     def close(self) -> None:
         """End every process. No key of ours may be left without an end (RUN-11), and nothing we did not foresee."""
@@ -227,6 +227,7 @@ class Cluster:
         self.client.close()
         self.board.close()
         self.redis.close()
+        self.queues.close()
         self._stack.close()
         assert not self.valkey.running or endless_keys(self.valkey.url) == []
         assert self._unforeseen() == []

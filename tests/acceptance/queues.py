@@ -49,6 +49,10 @@ class Queues(Protocol):
         """Have the broker deliver the unacknowledged message with this text again; its consumer is dead."""
         ...
 
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
 
 class RedisQueues:
     """Lists, and kombu's hash of what is not acknowledged."""
@@ -86,6 +90,9 @@ class RedisQueues:
         self.redis.hdel("unacked", tag)
         self.redis.zrem("unacked_index", tag)
         self.redis.lpush(queue, json.dumps(message))
+
+    def close(self) -> None:
+        self.redis.close()
 
 
 def envelope(queue: str, headers: dict[str, Any], body: bytes) -> str:
@@ -141,6 +148,9 @@ class RabbitQueues:
 
     def give_back(self, text: str) -> None:
         """The server did, when the consumer's connection ended."""
+
+    def close(self) -> None:
+        """Each look has a connection of its own."""
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:
