@@ -21,7 +21,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """Return Celery's settings."""
     return (
         _connections(settings)
-        | beat.configuration()
+        | beat.configuration(settings.redis_url)
         | {
             # JSON only: pickle would let whoever reaches the broker run code.
             "task_serializer": "json",

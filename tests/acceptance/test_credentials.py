@@ -19,6 +19,7 @@ from redis import Redis
 
 from api_contracts.runs import Result
 from tests.acceptance.cluster import CELERY, KEY, MODEL, ROOT, Cluster, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
@@ -33,14 +34,14 @@ QUEUES = "fireworks.chat,fireworks.stt,fireworks.batch,fireworks.control"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     """A worker of everything, and beat. The embedded Redis has a password."""
     folder = tmp_path_factory.mktemp("credentials")
     keys = folder / "keys"
     keys.mkdir()
     (keys / "us").write_text(SECRETS["us"])
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(
+        made = new_cluster(
             folder, valkey, FW_POLL_S="0.3", FW_SWEEP_S="0.5", FW_LOG_LEVEL="DEBUG",
             FW_CREDENTIALS=f'{{"eu": "{SECRETS["eu"]}", "wrong": "{SECRETS["wrong"]}"}}', FW_CREDENTIALS_DIR=str(keys),
             FW_SIGNING_KEYS=SECRETS["signing"],

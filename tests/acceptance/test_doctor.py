@@ -10,6 +10,7 @@ import pytest
 
 from api_contracts import keys
 from tests.acceptance.cluster import CELERY, Cluster
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.test_command_line import run
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
@@ -23,11 +24,11 @@ KEY = "fw_doctor_7b3e"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def service(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     """A worker of every interactive queue, one of the background lane, and beat."""
     folder = tmp_path_factory.mktemp("doctor")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_POLL_S="1")
+        made = new_cluster(folder, valkey, FW_POLL_S="1")
         try:
             started = [made.worker("all", queues=",".join(INTERACTIVE)), made.worker("bg", queues=",".join(BACKGROUND))]
             beat = made.start("beat", *CELERY, "workers.app", "beat", "--pidfile=", "-l", "INFO")

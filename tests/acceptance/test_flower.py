@@ -12,6 +12,7 @@ from celery import Celery
 
 from tests.acceptance.apps import tool_service
 from tests.acceptance.cluster import CELERY, QUIET, Cluster, remote, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.flower_site import COMMAND, USER, Site, leaks, start_flower
 from tests.acceptance.journal import is_right, of_type, types
 from tests.acceptance.test_batches import parked, rows, start_beat
@@ -24,10 +25,10 @@ WORKERS = {"chat-1": "fireworks.chat", "chat-2": "fireworks.chat", "work": "fire
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("flower")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = Cluster(folder, valkey, FW_LEASE_S="2", FW_SWEEP_S="0.5", FW_POLL_S="0.3")
+        made = new_cluster(folder, valkey, FW_LEASE_S="2", FW_SWEEP_S="0.5", FW_POLL_S="0.3")
         try:
             start_beat(made)
             options = ("-n", "tools@here", "-Q", tool_service.QUEUE, "-P", "threads", "-c", "2", "-E")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.cluster import Cluster, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.flower_site import USER, Site, start_flower
 from tests.acceptance.test_batches import parked, rows
 from tests.servers import embedded_valkey
@@ -33,9 +34,9 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[Cluster, Site]]:
+def site(tmp_path: Path, new_cluster: NewCluster) -> Iterator[tuple[Cluster, Site]]:
     with embedded_valkey(tmp_path / "valkey") as valkey:
-        made = Cluster(tmp_path, valkey, FW_POLL_S="0.3")
+        made = new_cluster(tmp_path, valkey, FW_POLL_S="0.3")
         try:
             site = start_flower(made)
             for name, queues in (("chat", "fireworks.chat"), ("batch", "fireworks.batch,fireworks.control")):

@@ -13,6 +13,7 @@ import pytest
 from kombu import Connection
 
 from tests.acceptance.cluster import CELERY, KEY, Cluster, pause, remote, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right
 from tests.acceptance.monitoring import asked, faults, lives, port_of, sample
 from tests.contract.cutting_proxy import CuttingProxy
@@ -25,9 +26,9 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture
-def cluster(own_valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(own_valkey: EmbeddedValkey, tmp_path: Path, new_cluster: NewCluster) -> Iterator[Cluster]:
     """A server of the test's own, that it may kill."""
-    made = Cluster(tmp_path, own_valkey, FW_LEASE_S="20", FW_SWEEP_S="0.5", FW_MONITOR_PORT="0")
+    made = new_cluster(tmp_path, own_valkey, FW_LEASE_S="20", FW_SWEEP_S="0.5", FW_MONITOR_PORT="0")
     try:
         yield made
     finally:

@@ -17,6 +17,7 @@ from api_contracts.client import Client
 from api_contracts.names import BATCH_POLL, CHAT, CONTROL_QUEUE, DELIVER, SIGNAL, SWEEP, WAKE
 from api_contracts.runs import Event
 from tests.acceptance.cluster import CELERY, Cluster, remote, say
+from tests.acceptance.conftest import NewCluster
 from tests.acceptance.examples import node
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.servers import embedded_valkey
@@ -27,11 +28,11 @@ WORKERS = ("chat-1", "chat-2")
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def lasting(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("signed")
     with embedded_valkey(folder / "valkey") as valkey:
         settings = {"FW_SIGNING_KEYS": f"{KEY},{OLD_KEY}", "FW_MESSAGE_BYTES": "65536", "FW_POLL_S": "0.3"}
-        made = Cluster(folder, valkey, FW_LEASE_S="2", FW_SWEEP_S="0.5", **settings)
+        made = new_cluster(folder, valkey, FW_LEASE_S="2", FW_SWEEP_S="0.5", **settings)
         try:
             made.tool_service().ready()
             yield made

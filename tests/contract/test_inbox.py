@@ -44,7 +44,7 @@ class Office:
         return run_ids
 
     async def send(self, run_id: str, kind: str) -> None:
-        assert await run(self.redis, signal_call(run_id, kind, {}, kind, ttl_s=TTL_S)) == b"sent"
+        assert await run(self.redis, signal_call(run_id, kind, {}, kind, ttl_s=TTL_S)) in (b"sent", b"woken")
 
     async def blocked(self) -> None:
         """Return once the reader waits for Redis."""

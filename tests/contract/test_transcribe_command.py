@@ -60,7 +60,7 @@ class Room:
         """Run the command."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("FW_", "FIREWORKS_"))}
         # The broker is none of this test's business.
-        environment |= {"FW_REDIS_URL": self._url, "FW_BROKER_URL": "memory://", "FW_STATE_DIR": str(self._folder)}
+        environment |= {"FW_REDIS_URL": self._url, "FW_BROKER_URL": "", "FW_STATE_DIR": str(self._folder)}
         with self._path("out").open("wb") as out, self._path("err").open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "workers.cli", "transcribe", *arguments],

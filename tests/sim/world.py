@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from pydantic import SecretStr
+
 from api_contracts.client.scripts import digest_of, spill
 from api_contracts.names import Kind as WorkKind
 from api_contracts.runs import EventData, RunQueued, Status
@@ -16,6 +18,7 @@ from tests.sim.plan import Kind, Plan
 from tests.sim.process import CURRENT, Line, Process, owned_task
 from tests.sim.speeches import Dialling, Listener, Watched, speak
 from tests.waiting import idle
+from workers.adapters.credentials import Credentials
 from workers.adapters.csl import CslReferences
 from workers.adapters.memory.archive import MemoryArchive
 from workers.adapters.memory.clock import ManualClock
@@ -47,6 +50,7 @@ from workers.telemetry import Metrics
 TIMING = Timing(lease_s=10, renew_s=3, sweep_s=5, lost_message_s=30, longest_look_s=60)
 WORKERS = 2
 BACK_AFTER_S = 4.0
+_NO_KEYS = Credentials(SecretStr("k"), {}, None)
 HORIZON_S = 14_400.0
 """A run that has not ended by then is lost: no schedule needs a tenth of it."""
 
@@ -216,7 +220,7 @@ class Worker:
         batches = BatchParts(jobs, kept, nothing, process, random.random)
         speech = cast("SpeechService", Line(process, "speech", Dialling(process, world.listener), raises=SpeechLost))
         audio = cast("AudioStreams", Line(process, "audio", world.audio))
-        parts = Parts(cast("ChatModel", model), tools, speech, audio, batches, CslReferences(), bell, process)
+        parts = Parts(cast("ChatModel", model), tools, speech, audio, batches, CslReferences(), bell, process, _NO_KEYS)
         services = DriverServices(self.store, inbox, archive, bell, process, world.metrics)
         self.reception = Reception(services, keeper, WorkerKinds(parts), name, "sim")
         self.sweeper = Sweeper(self.store, bell, process, TIMING.sweep_s, world.chance.random)

@@ -6,6 +6,8 @@ does, nor how a run goes on.
 
 from typing import Any, Final
 
+from kombu.utils.url import maybe_sanitize_url
+
 from api_contracts import keys
 
 LOCK_S: Final = 20.0
@@ -18,15 +20,18 @@ CONNECT_S: Final = 3.0
 """How long Redis and the broker may take to answer: together well below the lock."""
 
 
-def configuration() -> dict[str, Any]:
-    """Return the settings of Celery and RedBeat that are beat's.
-
-    RedBeat's connection is not among them: `inspect conf` would show the URL's password.
-    """
+def configuration(redis_url: str) -> dict[str, Any]:
+    """Return the settings of Celery and RedBeat that are beat's."""
     return {
         "beat_scheduler": "workers.beat.scheduler:Scheduler",
         "beat_max_loop_interval": PASS_S,
+        # For show: the scheduler brings its connection. `inspect conf` would print a password.
+        "redbeat_redis_url": maybe_sanitize_url(redis_url),
         "redbeat_key_prefix": keys.BEAT,
         "redbeat_lock_key": keys.BEAT_LOCK,
         "redbeat_lock_timeout": LOCK_S,
-    }
+        # Named, or RedBeat takes those of the broker. A pass that fails is made again: no retries below it.
+        "redbeat_redis_options": {
+            "socket_timeout": CONNECT_S, "socket_connect_timeout": CONNECT_S, "socket_keepalive": True, "retry": None,
+        },
+    }  # fmt: skip

@@ -21,17 +21,18 @@ class BeatMonitor:
         """Listen where the settings say, if they do. Raises `Misconfigured` when it cannot."""
         self._heart = Heart(SILENT_S)
         self._said = Verdict(False, "no pass was made yet")
+        self._host, port = settings.monitor_host, settings.monitor_port
         self._server = None
-        if settings.monitor_port is not None:
-            host, ready = settings.monitor_host, Readiness({"redis": lambda: self._said})
-            registry = Metrics().registry
-            self._server = telemetry.serve(
-                host, settings.monitor_port, live=self._heart, ready=ready, registry=registry
-            )
-            _log.info("monitor.listening", host=host, port=self._server.port)
+        self._announced = False
+        if port is not None:
+            ready = Readiness({"redis": lambda: self._said})
+            self._server = telemetry.serve(self._host, port, live=self._heart, ready=ready, registry=Metrics().registry)
 
     def passed(self, says: str, *, ok: bool) -> None:
-        """Note a pass, and what came of it."""
+        """Note a pass, and what came of it. With the first it is told where to ask: logs are set up by then."""
+        if self._server is not None and not self._announced:
+            self._announced = True
+            _log.info("monitor.listening", host=self._host, port=self._server.port)
         self._heart.beat()
         self._said = Verdict(ok, says)
 

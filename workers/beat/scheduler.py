@@ -71,14 +71,6 @@ def _monitor(settings: Settings) -> BeatMonitor:
         sys.exit(f"fireworks-workers cannot start:\n{exc}")
 
 
-def _connection(redis_url: str) -> Redis:
-    """Return a client of the journals' Redis. A pass that fails is made again, so there are no retries below it."""
-    return Redis.from_url(
-        redis_url, decode_responses=True, socket_timeout=CONNECT_S, socket_connect_timeout=CONNECT_S,
-        socket_keepalive=True, retry=None,
-    )  # fmt: skip
-
-
 class Scheduler(RedBeatScheduler):
     """`beat_scheduler` of our app."""
 
@@ -95,7 +87,10 @@ class Scheduler(RedBeatScheduler):
         self._client: Client | None = None
         self._advance: Any = None
         self._monitor = _monitor(self._settings)
-        app.redbeat_redis = _connection(self._settings.redis_url)  # where RedBeat looks for one before it makes its own
+        # Where RedBeat looks for a connection before it makes its own.
+        app.redbeat_redis = Redis.from_url(
+            self._settings.redis_url, decode_responses=True, **app.conf.redbeat_redis_options
+        )
         super().__init__(app, **options)
         # RedBeat's own handler would take the lock before the first pass, and block.
         self.lock_key = None

@@ -43,9 +43,10 @@ from api_contracts.chat import ChatRequest
 from api_contracts.client.publisher import Publisher
 from api_contracts.client.settings import ClientSettings
 from api_contracts.client.submission import checked, submission
+from api_contracts.signing import NO_KEYS
 request = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 settings = ClientSettings(redis_url="redis://unused.invalid")
-publisher = Publisher(sys.argv[1])
+publisher = Publisher(sys.argv[1], NO_KEYS)
 for line in sys.stdin:
     run = submission("chat", checked(ChatRequest, request, {}), line.strip(), settings)
     print(publisher.publish(run, {}), flush=True)
