@@ -221,8 +221,8 @@ def test_logs_name_run_tenant_and_trace_and_hold_no_content_and_no_secret_even_a
     for run_id in (f"{name}-a", f"{name}-b", f"{name}-c"):
         assert is_right(list(cluster.client.follow(run_id, timeout_s=60)))
         eventually(lambda run_id=run_id: cluster.announced(run_id))
-    eventually(lambda: worker.says("unregistered task") and worker.says("dead letter"))
-    refusals = [sample(worker, "fw_messages_refused_total", reason=why) for why in ("unknown_task", "undecodable")]
+    eventually(lambda: worker.says("unknown_task") and worker.says("malformed"))
+    refusals = [sample(worker, "fw_messages_refused_total", reason=why) for why in ("unknown_task", "malformed")]
     assert refusals == [1, 1]
     away = cluster.worker("away", queues="fireworks.chat.bg", FW_DATABASE_URL=database, **debug).ready()
     eventually(lambda: "sql" in faults(away), within=30)

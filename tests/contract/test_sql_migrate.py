@@ -54,6 +54,7 @@ def upgrade(url: str, number: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.requirement("OPS-15")
 async def test_the_first_schema_with_data_is_brought_to_the_newest(empty_database: str) -> None:
     upgrade(empty_database, "0001")
     archive = SqlArchive(empty_database)
