@@ -103,6 +103,17 @@ def test_migrating_again_changes_nothing(empty_database: str) -> None:
     assert before == {*metadata.tables, VERSION_TABLE}
 
 
+def test_a_schema_of_a_newer_release_is_left_as_it_is(empty_database: str) -> None:
+    """During a deploy, and after a roll-back, older workers start on it."""
+    migrate(empty_database)
+    engine = open_engine(empty_database)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    engine.dispose()
+    migrate(empty_database)
+    assert revision(empty_database) == "9999"
+
+
 def test_a_database_of_somebody_else_has_no_revision(empty_database: str) -> None:
     told(
         empty_database,

@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api_contracts.client.results import brief, database_url, reader
 from workers.adapters.sql.engine import open_engine
-from workers.adapters.sql.tables import VERSION_TABLE
+from workers.adapters.sql.tables import SCHEMA, VERSION_TABLE
 from workers.ports import StoreUnavailable
 
 MIGRATIONS: Final = "workers.adapters.sql:migrations"
@@ -20,10 +17,17 @@ _LOCK_WAIT_S: Final = 60.0
 
 
 def migrate(url: str) -> None:
-    """Apply what is missing, all of it or nothing. Make a SQLite file and its folder.
+    """Apply what is missing, all of it or nothing. Make a SQLite file and its folder. A newer schema is left as it is.
 
     Raises `StoreUnavailable`, `BadDatabaseUrl`, `MissingExtra`.
     """
+    found = revision(url)
+    if found is not None and found >= SCHEMA:
+        return
+    # 10 MB that a process of a database that is up to date need not hold.
+    from alembic import command
+    from alembic.config import Config
+
     engine = open_engine(url, lock_wait_s=_LOCK_WAIT_S)
     try:
         with engine.begin() as connection:
@@ -48,8 +52,10 @@ def revision(url: str) -> str | None:
     engine = reader(parsed)
     try:
         with engine.connect() as connection:
-            options = {"version_table": VERSION_TABLE}
-            return MigrationContext.configure(connection, opts=options).get_current_revision()
+            if not inspect(connection).has_table(VERSION_TABLE):
+                return None
+            found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
+            return None if found is None else str(found)
     except SQLAlchemyError as error:
         raise StoreUnavailable(brief(error)) from error
     finally:
