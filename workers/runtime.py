@@ -7,12 +7,14 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final, assert_never
 
 import structlog
 from celery import Celery
 from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.time import maybe_iso8601
 
 from api_contracts.failure import RunFailed, RunIsParked
 from api_contracts.keys import RUN_ID, BadRunId, check_run_id
@@ -140,6 +142,7 @@ class RunTask(LoopTask):
 
     abstract = True
     accept_late = True
+    Request = "workers.pool.request:PatientRequest"
     throws: Any = (RunFailed,)  # expected: logged without a stack trace
     resultrepr_maxsize = 1  # logs, events and Flower never carry content
 
@@ -235,9 +238,11 @@ class RunTask(LoopTask):
 
         def signature(digest: str) -> str:
             stored = self.signature_from_request(called, args=(), kwargs={"request": {"stored": digest}})
+            stored["options"].pop("expires", None)  # it was for the start; a successor comes when it comes
             return json.dumps(stored)
 
-        return Message(run_id, kind, request, signature, trace_id_of(called.get("traceparent")))
+        trace = trace_id_of(called.get("traceparent"))
+        return Message(run_id, kind, request, signature, trace, is_expired=_is_expired(called.expires))
 
     def _announce_after(self, job: Job, services: Services) -> None:
         run_id, loop = str(self.request.id), asyncio.get_running_loop()
@@ -247,6 +252,12 @@ class RunTask(LoopTask):
                 asyncio.run_coroutine_threadsafe(_announced(services, run_id), loop)
 
         job.on_outcome(announce)
+
+
+def _is_expired(expires: str | datetime | None) -> bool:
+    """Whether the caller's `expires` has passed. Celery has refused what is no time."""
+    when: datetime | None = maybe_iso8601(expires)
+    return when is not None and (when if when.tzinfo else when.replace(tzinfo=UTC)) < datetime.now(UTC)
 
 
 def _park_after(job: Job, services: Services, parked: Parked) -> None:

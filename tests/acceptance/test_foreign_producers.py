@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -67,6 +68,20 @@ def test_a_bad_request_ends_as_failure_without_trace_or_content(
     assert result.failure is not None
     assert result.failure.model_dump(exclude_none=True) == failure
     assert is_right(cluster.client.events(name))
+
+
+@pytest.mark.requirement("RUN-12", "RUN-26")
+def test_a_message_that_expired_before_a_worker_began_it_fails_its_run_and_says_so(
+    cluster: Cluster, app: Celery, name: str
+) -> None:
+    late = datetime.now(UTC) - timedelta(seconds=1)
+    app.send_task(TASK, kwargs={"request": say("echo late")}, task_id=name, queue=QUEUE, expires=late)
+    meta = eventually(lambda: (found := cluster.meta(name))["status"] == "FAILURE" and found, within=60)
+    assert meta["result"]["exc_message"][0]["code"] == "expired"
+    events = cluster.client.events(name)
+    assert is_right(events)
+    assert "chat.requested" not in types(events)
+    assert cluster.client.result(name).status == "failed"
 
 
 @pytest.mark.requirement("RUN-09", "RUN-01")

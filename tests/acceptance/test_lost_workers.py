@@ -1,6 +1,7 @@
 """Workers that are killed or paused in every bad moment: the runs go on elsewhere, effects happen once."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -59,6 +60,25 @@ def moved_once(events: list[Event], first: Process) -> None:
     owners = lives(events)
     assert len(owners) == 2, owners
     assert owners[0] == first.pid != owners[1]
+
+
+@pytest.mark.requirement("RUN-04", "RUN-12")
+def test_a_run_that_began_before_its_message_expired_goes_on_in_another_worker_after_that(
+    cluster: Cluster, name: str
+) -> None:
+    """Celery would discard each later message of it, in every worker."""
+    with cluster.foreign_app() as app:
+        expires = datetime.now(UTC) + timedelta(seconds=4)
+        request = {"request": say("use charge " + name, tools=[remote("charge")])}
+        app.send_task("fireworks.chat.complete", kwargs=request, task_id=name, queue="fireworks.chat", expires=expires)
+        waited(cluster, name, "tool.call_started")
+        eventually(lambda: datetime.now(UTC) > expires)
+        app.send_task("fireworks.chat.complete", kwargs=request, task_id=name, queue="fireworks.chat", expires=expires)
+    killed = cluster.holder(name).kill()
+    cluster.board.open_gate(name)
+    events, result = finished(cluster, name)
+    moved_once(events, killed)
+    assert result.status == "completed"
 
 
 @pytest.mark.requirement("RUN-04", "RUN-02", "CHAT-02")

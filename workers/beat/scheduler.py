@@ -125,6 +125,7 @@ class Scheduler(RedBeatScheduler):
         if self._client is not None:
             self._client.close()
         self._monitor.close()
+        self.app.redbeat_redis.close()
         super().close()
 
     def _leads(self) -> bool:

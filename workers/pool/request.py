@@ -32,6 +32,17 @@ class QuietRequest(Request):
         super().send_event(type, **(fields | {"result": HIDDEN} if "result" in fields else fields))
 
 
+class PatientRequest(QuietRequest):
+    """A request that Celery does not discard when it has expired: its task decides what that means.
+
+    Celery would also put the id into the process's set of revoked tasks, where no later message of it gets past.
+    """
+
+    def maybe_expire(self) -> bool:
+        """Return False: never of itself."""
+        return False
+
+
 def send_event_of(task_id: str, type_: str, **fields: Any) -> bool:
     """Send an event of a task that this worker has, after those that Celery has sent of it; False if it has it not.
 

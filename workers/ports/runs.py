@@ -30,11 +30,15 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The lease is ours under `epoch`; the journal ends at `seq`. `deaths` is how many owners in a row were lost."""
+    """The lease is ours under `epoch`; the journal ends at `seq`. `deaths` is how many owners in a row were lost.
+
+    `cancelled`: a letter of the inbox asks the run to end.
+    """
 
     epoch: int
     seq: int
     deaths: int = 0
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,12 @@ _log = structlog.get_logger(__name__)
 MOST_LIVES = 10
 """Lost in a row, without a step that lasts; each takes about a lease. A life that was handed over is not lost."""
 
+EXPIRED = Failure(
+    code="expired",
+    category="deadline",
+    message="no worker began the run before its message expired (Celery's `expires`)",
+    at_fault="caller",
+)
 JOURNAL_LOST = Failure(
     code="journal_lost",
     category="internal",
@@ -41,13 +47,17 @@ JOURNAL_LOST = Failure(
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A Celery message as we understand it. `signature` renders the caller's, for re-sends, without content."""
+    """A Celery message as we understand it. `signature` renders the caller's, for re-sends, without content.
+
+    `is_expired`: the time in which its sender wanted it begun has passed.
+    """
 
     run_id: str
     kind: Kind
     request: Any
     signature: Callable[[str], str]
     trace_id: str | None = None
+    is_expired: bool = False
 
 
 class Kinds(Protocol):
@@ -181,17 +191,21 @@ class Reception:
         queued_at = events[0].at / 1000 if events else self._services.clock.now()
         queued = _queued(events) or RunQueued(kind=message.kind, digest="")
         request = await self._request(run_id, queued)
+        has_begun = any(event.type == RunStarted.TYPE for event in events)
         try:
             known = await self._known_end(run_id) if lease.epoch == 1 else None
+            if message.is_expired and not has_begun:
+                known = known or refusal(run_id, queued.kind, EXPIRED)
             machine, performer = known or self._prepared(run_id, queued, request, events, lease.deaths)
         except Exception as exc:  # noqa: BLE001 - a defect of ours ends this run, which would meet it for ever
             _log.exception("run.defect", run_id=run_id)
             machine, performer = refusal(run_id, queued.kind, internal(exc))
-            if any(event.type == RunStarted.TYPE for event in events):
+            if has_begun:
                 machine.fold(RunStarted(owner=""), queued_at)
         signature = message.signature(queued.digest)
-        was_parked = bool(events) and events[-1].type == RunParked.TYPE
-        letters = await self._services.inbox.backlog(run_id, machine.cursor) if was_parked else []
+        # Decided together with the begin: else a run would park again, or ask the provider, before it hears them.
+        at_once = lease.cancelled or (bool(events) and events[-1].type == RunParked.TYPE)
+        letters = await self._services.inbox.backlog(run_id, machine.cursor) if at_once else []
         watch = self._services.onlooker.life(queued, queued_at, _model(request), events)
         driver = Driver(run_id, queued, signature, machine, performer, self._services, watch)
         structlog.contextvars.bind_contextvars(tenant=queued.tenant, epoch=lease.epoch)

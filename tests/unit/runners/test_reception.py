@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +110,27 @@ async def test_a_duplicate_of_a_live_run_is_dropped() -> None:
     hold.go.set()
     assert isinstance(await end_of(serving), Ended)
     assert len(cell.model.asked) == 1
+
+
+@pytest.mark.requirement("RUN-12")
+async def test_an_expired_message_ends_a_run_that_nobody_began_and_no_other() -> None:
+    cell = Cell(MemoryModel(says("a", hold := Hold()), says("b")))
+    ann, bob = cell.worker("ann"), cell.worker("bob")
+    late, begun = await cell.submitted(), await cell.submitted()
+    outcome = await ann.reception.serve(replace(ann.message(late), is_expired=True), ann._accept(late))
+    assert isinstance(outcome, Ended)
+    assert outcome.failure is not None
+    assert (outcome.failure.code, await cell.types(late)) == ("expired", ["run.queued", "run.started", "run.failed"])
+    serving = await ann.begin(begun)
+    duplicate = replace(bob.message(begun), is_expired=True)
+    assert await bob.reception.serve(duplicate, bob._accept(begun)) == Dropped("held by ann")
+    await ann.die()
+    assert serving.cancelled()
+    assert not hold.go.is_set()
+    await cell.pass_time(TIMING.lease_s)
+    outcome = await bob.reception.serve(duplicate, bob._accept(begun))
+    assert isinstance(outcome, Ended)
+    assert outcome.result["message"]["content"] == "b"
 
 
 @pytest.mark.requirement("RUN-01")

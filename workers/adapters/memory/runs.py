@@ -95,7 +95,7 @@ class MemoryRuns:
         run.waits_since = None
         run.epoch, run.owner, run.looks = run.epoch + 1, owner, 0
         run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
-        return Granted(run.epoch, len(run.events), run.deaths)
+        return Granted(run.epoch, len(run.events), run.deaths, run.cancelled)
 
     async def append(
         self, run_id: str, epoch: int, base_seq: int, events: Sequence[EventData], *, terminal: Status | None = None

@@ -6,7 +6,8 @@
 local function wait_no_more()
   for i = 3, 2 + ARGV[6] do redis.call('ZREM', KEYS[i], ARGV[1]) end
 end
-local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature', 'parked', 'deaths')
+local lease = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'until', 'seq', 'status', 'announced', 'signature',
+  'parked', 'deaths', 'cancelled')
 if not lease[4] then return {'missing'} end
 if ARGV[4] ~= '' and not lease[7] then redis.call('HSET', KEYS[1], 'signature', ARGV[4]) end
 if lease[5] then
@@ -25,9 +26,10 @@ local deaths = 0
 if lease[2] ~= '' then deaths = (tonumber(lease[9]) or 0) + 1 end
 local epoch = lease[1] + 1
 local till = now + ARGV[3]
-redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[2], 'until', string.format('%.0f', till), 'looks', 0, 'deaths', deaths)
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'owner', ARGV[2], 'until', string.format('%.0f', till), 'looks', 0,
+  'deaths', deaths)
 redis.call('ZADD', KEYS[2], till, ARGV[1])
 wait_no_more()
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 for i = 3 + ARGV[6], #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
-return {'granted', epoch, tonumber(lease[4]), deaths}
+return {'granted', epoch, tonumber(lease[4]), deaths, lease[10] or ''}

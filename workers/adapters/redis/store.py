@@ -62,8 +62,8 @@ class RedisRuns:
         with mapped():
             reply = await run(self._redis, call)
         match reply:
-            case [b"granted", epoch, seq, deaths]:
-                return Granted(int(epoch), int(seq), int(deaths))
+            case [b"granted", epoch, seq, deaths, cancelled]:
+                return Granted(int(epoch), int(seq), int(deaths), cancelled == b"1")
             case [b"held", holder]:
                 return Held(holder.decode())
             case [b"parked"]:
