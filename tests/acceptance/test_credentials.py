@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
+from api_contracts.client.results import database_url, reader
 from api_contracts.runs import Result
 from tests.acceptance.cluster import CELERY, KEY, MODEL, ROOT, Cluster, say
 from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
+from workers.adapters.sql.tables import metadata
 from workers.emulator.speech import VOCABULARY, encode, silence
 
 SECRETS = {
@@ -120,6 +122,7 @@ def test_a_key_that_is_changed_in_its_file_counts_without_a_restart(cluster: Clu
 
 
 @pytest.mark.requirement("OPS-13", "RUN-25")
+@pytest.mark.broker("redis", "it listens to what Celery publishes, where Redis shows everything")
 def test_no_secret_is_seen_anywhere(cluster: Cluster, name: str) -> None:
     """After a run of every kind with a credential that is right, one that is wrong and one that is unknown."""
     with broadcasts(cluster) as told:
@@ -177,8 +180,13 @@ def redis_content(cluster: Cluster) -> dict[str, str]:
 
 
 def sql_content(cluster: Cluster) -> str:
-    path = Path(cluster.database.removeprefix("sqlite:///"))
-    return "".join(each.read_bytes().decode(errors="replace") for each in path.parent.glob(f"{path.name}*"))
+    """Return every row of every table."""
+    engine = reader(database_url(cluster.database))
+    try:
+        with engine.connect() as connection:
+            return "\n".join(str(row) for table in metadata.sorted_tables for row in connection.execute(table.select()))
+    finally:
+        engine.dispose()
 
 
 def told_by_celery(cluster: Cluster) -> dict[str, str]:

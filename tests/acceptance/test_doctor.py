@@ -14,6 +14,7 @@ from tests.acceptance.conftest import NewCluster
 from tests.acceptance.test_command_line import run
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
+from workers.adapters.sql.migrate import migrate
 
 INTERACTIVE = ("fireworks.chat", "fireworks.stt", "fireworks.batch", "fireworks.control")
 BACKGROUND = tuple(f"{queue}.bg" for queue in INTERACTIVE[:3])
@@ -140,8 +141,7 @@ def test_a_beat_that_holds_the_lock_and_does_not_tick_is_found(service: Cluster)
 @pytest.mark.requirement("OPS-17")
 def test_a_schema_of_before_is_told_with_what_to_run(service: Cluster, tmp_path: Path) -> None:
     path = tmp_path / "old.sqlite3"
-    with closing(sqlite3.connect(service.database.removeprefix("sqlite:///"))) as source:
-        source.execute(f"VACUUM INTO '{path}'")
+    migrate(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as old:
         (table,) = old.execute(
             "SELECT name FROM sqlite_master WHERE name LIKE '%version%' AND type = 'table'"

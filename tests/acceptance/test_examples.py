@@ -24,18 +24,21 @@ WEB = {"django": "examples.django.app:application", "fastapi": "examples.fastapi
 
 
 @pytest.mark.requirement("OPS-18")
+@pytest.mark.broker("redis", "the example speaks to Redis; on RabbitMQ a producer takes a client of it")
 def test_node_enqueues_and_follows_without_a_package(cluster: Cluster, name: str) -> None:
     assert node(cluster, name, "short") == f"{STORY}\nrun.completed\n"
     assert is_right(cluster.client.events(name))
 
 
 @pytest.mark.requirement("OPS-18")
+@pytest.mark.broker("redis", "the example speaks to Redis; on RabbitMQ a producer takes a client of it")
 def test_node_says_whole_texts_in_any_script(cluster: Cluster, name: str) -> None:
     said = "Grüße, 世界, \N{GRINNING FACE} " * 300
     assert node(cluster, name, f"echo {said}") == f"{said}\nrun.completed\n"
 
 
 @pytest.mark.requirement("OPS-18")
+@pytest.mark.broker("redis", "the example speaks to Redis; on RabbitMQ a producer takes a client of it")
 def test_node_tells_how_a_run_ended(cluster: Cluster, name: str) -> None:
     assert node(cluster, name, "denied").endswith("\nrun.failed\n")
 

@@ -42,6 +42,7 @@ def begun(cluster: Cluster, run_id: str, tool: str) -> None:
 
 
 @pytest.mark.requirement("OPS-08", "RUN-21")
+@pytest.mark.broker("redis", "the broker and the journals go away together")
 def test_an_outage_of_redis_makes_a_worker_unready_and_kills_nobody(
     cluster: Cluster, own_valkey: EmbeddedValkey
 ) -> None:
@@ -217,7 +218,7 @@ def test_logs_name_run_tenant_and_trace_and_hold_no_content_and_no_secret_even_a
             "fireworks.chat.complete", kwargs=kwargs, task_id=f"{name}-c", queue="fireworks.chat", headers=headers
         )
         app.send_task("no.such.task", kwargs=kwargs, queue="fireworks.chat")
-    cluster.redis.lpush("fireworks.chat", f"not a message {canary}")
+    cluster.queues.put("fireworks.chat", {}, f"not a message {canary}".encode())
     for run_id in (f"{name}-a", f"{name}-b", f"{name}-c"):
         assert is_right(list(cluster.client.follow(run_id, timeout_s=60)))
         eventually(lambda run_id=run_id: cluster.announced(run_id))

@@ -3,7 +3,6 @@
 Messages of strangers are written by hand and pushed with plain Redis.
 """
 
-import base64
 import hashlib
 import hmac
 import json
@@ -55,13 +54,7 @@ def push(cluster: Cluster, task: str, task_id: str, kwargs: dict[str, Any], key:
         text = b"v1\n" + task_id.encode() + b"\n" + task.encode() + b"\n" + body
         headers["fw_signature"] = hmac.new(key.encode(), text, hashlib.sha256).hexdigest()
     queue = "fireworks.chat" if task == CHAT else CONTROL_QUEUE
-    delivery = {"exchange": "", "routing_key": queue}
-    message = {
-        "body": base64.b64encode(body).decode(), "headers": headers,
-        "properties": {"delivery_tag": f"tag-{task_id}", "delivery_info": delivery, "body_encoding": "base64"},
-        "content-type": "application/json", "content-encoding": "utf-8",
-    }  # fmt: skip
-    cluster.redis.lpush(queue, json.dumps(message))
+    cluster.queues.put(queue, headers, body)
 
 
 def refusals(cluster: Cluster, task_id: str) -> list[str]:
@@ -172,7 +165,8 @@ def test_beat_s_ticks_are_signed(cluster: Cluster) -> None:
 @pytest.mark.requirement("OPS-14")
 def test_a_client_without_the_key_records_a_run_that_only_a_worker_can_ring_for(cluster: Cluster, name: str) -> None:
     """Who can write the journals is trusted: signing keeps the broker's door, not Redis'."""
-    with Client(redis_url=cluster.valkey.url, database_url=cluster.database, signing_keys="") as unsigned:
+    where = {"redis_url": cluster.valkey.url, "broker_url": cluster.broker, "database_url": cluster.database}
+    with Client(**where, signing_keys="") as unsigned:
         unsigned.chat.submit(say("echo x"), run_id=name)
     assert eventually(lambda: refusals(cluster, name)) == ["unsigned"]
     assert types(cluster.client.events(name)) == ["run.queued"]
@@ -186,5 +180,6 @@ def test_no_signing_key_is_in_any_log(cluster: Cluster) -> None:
 
 
 @pytest.mark.requirement("OPS-14", "OPS-18")
+@pytest.mark.broker("redis", "the example speaks to Redis; on RabbitMQ a producer takes a client of it")
 def test_node_signs_with_the_key_that_its_environment_has(cluster: Cluster, name: str) -> None:
     assert node(cluster, name, "echo signed") == "signed\nrun.completed\n"
