@@ -100,7 +100,7 @@ def statuses(port: int, path: str, *users: str) -> list[int]:
 @pytest.mark.requirement("OPS-01", "OPS-03")
 def test_up_starts_everything_survives_a_killed_child_and_leaves_nothing(shell: Shell) -> None:
     up = shell.start("up")
-    eventually(lambda: shell.output.read_text().count(" ready.") == 3 and shell.says("listening"), within=60)
+    eventually(lambda: shell.output.read_text().count(" ready.") == 5 and shell.says("emulator listening"), within=60)
     asked = shell.run("chat", "hello")
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.startswith("Hello! I am the emulator")
