@@ -97,7 +97,7 @@ def test_the_states_are_the_runs_own(cluster: Cluster, site: Site, name: str) ->
 def test_a_duplicate_of_a_parked_run_leaves_it_parked(cluster: Cluster, site: Site, app: Celery, name: str) -> None:
     batch(cluster, name)
     before, journal = site.shows(name, "RETRY"), cluster.client.events(name)
-    request = {"model": SLOW, "rows": rows(3, "slow")}
+    request = {"stored": journal[0].data["digest"]}
     app.send_task("fireworks.batch.submit", kwargs={"request": request}, task_id=name, queue="fireworks.batch")
     eventually(lambda: site.task(name)["received"] > before["received"], within=60)
     after = site.shows(name, "RETRY", within=10)
