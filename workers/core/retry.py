@@ -1,4 +1,4 @@
-"""The only retry policy of the service: exponential backoff with full jitter, the provider's own wish honoured."""
+"""Trying again: the one form of backoff, and the pace of a chat. Speech and batches have paces of their own."""
 
 from api_contracts.failure import Failure
 
@@ -6,6 +6,7 @@ BUDGET = 5
 """Attempts at one answer before the run fails (the SDKs' 2 retries are too few for a loading deployment)."""
 
 _FIRST_S, _LONGEST_S = 0.5, 30.0
+_MOST_DOUBLINGS = 16  # past every bound here; a longer count would only overflow
 
 
 def pause_s(failure: Failure, failures: int, jitter: float) -> float | None:
@@ -15,5 +16,10 @@ def pause_s(failure: Failure, failures: int, jitter: float) -> float | None:
     """
     if not failure.retryable or failures >= BUDGET:
         return None
-    backoff: float = min(_FIRST_S * 2.0 ** (failures - 1), _LONGEST_S) * jitter
-    return max(backoff, failure.retry_after_s or 0.0)
+    return max(backoff_s(_FIRST_S, _LONGEST_S, failures, jitter), failure.retry_after_s or 0.0)
+
+
+def backoff_s(first_s: float, longest_s: float, failures: int, jitter: float) -> float:
+    """Return the wait after the `failures`-th failure in a row: exponential, with full jitter (0 to 1)."""
+    doublings = min(failures - 1, _MOST_DOUBLINGS)
+    return min(first_s * 2.0**doublings, longest_s) * jitter

@@ -3,6 +3,7 @@
 from typing import Final
 
 from api_contracts.failure import Failure
+from workers.core.retry import backoff_s
 
 SHORTEST_S, _LONGEST_S = 30.0, 300.0
 """Between two looks at a job (FEAT D3). The provider's own scheduler ticks about every 60 s (WIRE 3.6)."""
@@ -51,7 +52,7 @@ def pause_s(failure: Failure, failures: int, jitter: float) -> float | None:
     """
     if not failure.retryable or failures >= BUDGET:
         return None
-    backoff = min(_FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16), _LONGEST_PAUSE_S) * jitter
+    backoff = backoff_s(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, failures, jitter)
     return max(backoff, min(failure.retry_after_s or 0.0, _LONGEST_WISH_S))
 
 

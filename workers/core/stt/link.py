@@ -1,6 +1,6 @@
 """When a session connects again, and when it gives up. Pure: chance and time come in.
 
-Not `core.retry`: speech does not wait, so the first tries come sooner, and what counts as a success differs. Failures
+Not retry's pause: speech does not wait, so the first tries come sooner, and what counts as a success differs. Failures
 count in a row. A provider that takes connections and drops them must run into the budget although it says something
 each time, and a caller who says nothing for an hour must not (FEAT B2, livekit #7208): a connection is healthy once
 it heard a word further on than any before it, said anything after `HEALTHY_AFTER_S`, or was open for `HEALTHY_FOR_S`.
@@ -11,6 +11,7 @@ import zlib
 from typing import Final
 
 from api_contracts.failure import AtFault, Category, Failure
+from workers.core.retry import backoff_s
 from workers.core.stt.acts import Disconnected
 
 BUDGET: Final = 8
@@ -42,8 +43,7 @@ def pause_s(lost: Disconnected, failures: int) -> float | None:
     """
     if is_refusal(lost) or failures >= BUDGET:
         return None
-    backoff: float = min(_FIRST_S * 2.0 ** (failures - 1), _LONGEST_S) * lost.jitter
-    return min(max(backoff, lost.retry_after_s or 0.0), _MOST_S)
+    return min(max(backoff_s(_FIRST_S, _LONGEST_S, failures, lost.jitter), lost.retry_after_s or 0.0), _MOST_S)
 
 
 def is_refusal(lost: Disconnected) -> bool:
