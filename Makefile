@@ -5,7 +5,7 @@ BIN := .venv/bin
 TOO_OLD = Python 3.11 or later is needed, and $(PYTHON) is not; name another: make PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test combinations check style types arrows unit faults soak bench lock docs
+.PHONY: help setup demo up test combinations check style types arrows unit clients faults soak bench lock docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,12 +20,12 @@ demo: setup ## The story: a chat that calls a tool in another process, killed in
 up: setup ## Every process of the Procfile on this machine, until Ctrl-C
 	@exec $(BIN)/fireworks-workers up $(ARGS)
 
-test: setup ## Every test, and the proof that each clause of tests/requirements.toml has one (ARGS="-k lease" for some)
-	@exec $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+test: setup ## Every test, ten runs under each fault among them, and the proof that each clause of tests/requirements.toml has one (ARGS="-k lease" for some)
+	@exec $(BIN)/pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 combinations: setup ## The acceptance shelf on other parts (COMBINATIONS=rabbitmq+postgresql for one; servers: tests/README.md)
 	@failed=0; for each in $(COMBINATIONS); do echo "== $$each"; \
-	FW_TEST_COMBINATION=$$each $(BIN)/pytest -n 2 --dist loadfile tests/acceptance $(ARGS) || failed=1; done; exit $$failed
+	FW_TEST_COMBINATION=$$each $(BIN)/pytest -n $(PROCESSES) --dist loadfile tests/acceptance $(ARGS) || failed=1; done; exit $$failed
 
 check: style types arrows unit ## Every gate that takes less than a minute: style, types, arrows, unit
 
@@ -42,8 +42,11 @@ arrows: setup ## Who may import whom (import-linter)
 unit: setup ## The tests that need nothing but Python and less than a second, and the house rules
 	@exec $(BIN)/pytest -q -n 2 --dist worksteal -m "not long" tests/unit tests/test_architecture.py tests/test_requirements.py $(ARGS)
 
-faults: setup ## Real processes under kill, pause and outage
-	@$(if $(wildcard tests/faults/test_*.py),exec $(BIN)/pytest tests/faults $(ARGS),$(call nothing,tests/faults))
+clients: setup ## Software that we did not write: official clients on the emulator, our worker on llama.cpp, the web examples (installs them)
+	@exec env FW_TEST_CLIENTS=1 $(BIN)/pytest -v -rP tests/clients tests/acceptance/test_examples.py $(ARGS)
+
+faults: setup ## 1 000 runs under each fault: kill, pause, drain, network, outages; half an hour (ARGS="--runs 50 --table faults.json -k reset")
+	@$(if $(wildcard tests/faults/test_*.py),exec $(BIN)/pytest tests/faults --runs 1000 $(ARGS),$(call nothing,tests/faults))
 
 soak: setup ## Hours of load with a worker killed now and then
 	@$(if $(wildcard tests/soak/test_*.py),exec $(BIN)/pytest tests/soak $(ARGS),$(call nothing,tests/soak))
@@ -57,6 +60,8 @@ docs: setup ## docs/settings.md anew, from the settings objects
 lock: ## requirements.lock anew (needs uv; ARGS=--upgrade for the newest versions)
 	@exec scripts/lock $(ARGS)
 
+# Tests of whole processes mostly wait (three quarters of their time, measured): more of them than two cores have is quicker.
+PROCESSES ?= 5
 COMBINATIONS ?= redis+postgresql rabbitmq+sqlite rabbitmq+postgresql
 MEASURES = $(basename $(notdir $(wildcard benchmarks/p[0-9]*.py)))
 each_measure = set -e; for each in $(MEASURES); do echo "== $$each"; $(BIN)/python -m benchmarks.$$each $(ARGS); done

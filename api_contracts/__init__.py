@@ -5,4 +5,4 @@ not know (a typing error must not be silently ignored); results and events ignor
 writer). `schema_version` counts the changes that a reader may want to know of.
 """
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2

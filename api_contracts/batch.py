@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from api_contracts.chat import Usage
 from api_contracts.failure import Failure
-from api_contracts.runs import EventData, Request, Result
+from api_contracts.runs import EventData, Request, Result, UsageEvent
 
 MOST_INLINE_ROWS: Final = 10_000
 MOST_INLINE_BYTES: Final = 8 * 1024 * 1024
@@ -348,7 +348,7 @@ class BatchAtRisk(EventData):
     """Seconds since 1970; None when there is nothing yet to tell it from."""
 
 
-class BatchCost(EventData):
+class BatchCost(UsageEvent):
     """What a job used, once, after its output was read."""
 
     TYPE = "batch.cost"

@@ -5,85 +5,60 @@ Field names and ranges of the request are the provider's (WIRE 1.2); what it doe
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from api_contracts.answers import Choice as Choice
+from api_contracts.answers import FinishReason as FinishReason
+from api_contracts.answers import Usage as Usage
+from api_contracts.conversations import ChatOpened, ChatSettingsChanged, ChatSummarised, TakesPart
 from api_contracts.failure import Failure
-from api_contracts.runs import EventData, Request, Result
+from api_contracts.messages import Message, ToolName, check_pictures
+from api_contracts.metering import ChatTruncated as ChatTruncated
+from api_contracts.metering import ChatUsage as ChatUsage
+from api_contracts.metering import Money, MoneyNumber, Turn
+from api_contracts.runs import EventData, Label, Request, Result
+from api_contracts.sampling import Sampling, named_tool
+from api_contracts.tools import (
+    TOOL_EVENTS,
+    BatchJoined,
+    BatchStarted,
+    CallApproved,
+    CallCancelled,
+    CallFailed,
+    CallLateResult,
+    CallOutcomeUnknown,
+    CallProgress,
+    CallReserved,
+    CallResult,
+    CallStarted,
+    CallState,
+    CallTimedOut,
+    Effect,
+    OnInterrupt,
+    SettledCall,
+    Shown,
+    ToolSpec,
+)
 
-ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Effect = Literal["pure", "idempotent", "keyed", "at_most_once"]
-CallState = Literal["reserved", "running", "succeeded", "failed", "cancelled", "timed_out", "outcome_unknown"]
-FinishReason = Literal["stop", "tool_calls", "length", "content_filter"]
+__all__ = [
+    "BatchJoined", "BatchStarted", "CallApproved", "CallCancelled", "CallFailed", "CallLateResult",
+    "CallOutcomeUnknown", "CallProgress", "CallReserved", "CallResult", "CallStarted", "CallState", "CallTimedOut",
+    "Effect", "OnInterrupt", "SettledCall", "Shown", "ToolSpec",
+]  # fmt: skip
+"""Of `tools`: they are read here."""
 
-_OWN_FIELDS = {
-    "model",
-    "messages",
-    "tools",
-    "stream",
-    "stream_options",
-    "n",
-    "max_tokens",
-    "max_completion_tokens",
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+_OWN_FIELDS = {"stream", "stream_options"}
+_TYPED_LATER = {
+    *("logprobs", "top_logprobs", "echo", "echo_last", "speculation", "prediction", "perf_metrics_in_response"),
+    *("raw_output", "return_token_ids", "safe_tokenization"),
 }
+"""Since 0.1.0, whose runs carry them in `extra` and go on under this release (RUN-24)."""
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FunctionCall(_Value):
-    """The function of a tool call in a message; `arguments` is JSON text (WIRE 1.3)."""
-
-    name: str
-    arguments: str = "{}"
-
-
-class ToolCall(_Value):
-    """A tool call in an assistant message."""
-
-    id: str
-    type: Literal["function"] = "function"
-    function: FunctionCall
-
-
-class Message(_Value):
-    """One message in the provider's closed form (WIRE 1.3): no `name`, no stray keys."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]] | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _fits_its_role(self) -> "Message":
-        if self.role == "tool" and self.tool_call_id is None:
-            raise ValueError("a message with role 'tool' needs 'tool_call_id'")
-        if self.role != "assistant" and self.tool_calls is not None:
-            raise ValueError(f"'tool_calls' belong to role 'assistant', not {self.role!r}")
-        if self.content is None and not self.tool_calls:
-            raise ValueError(f"a message with role {self.role!r} needs 'content'")
-        return self
-
-
-class ToolSpec(_Value):
-    """A tool that is a Celery task of another service, or a registered tool with changed settings."""
-
-    name: ToolName
-    description: str = Field(default="", max_length=8192)
-    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
-    """JSON schema of the arguments: an object."""
-    task: Annotated[str, StringConstraints(min_length=1, max_length=255)]
-    queue: Annotated[str, StringConstraints(min_length=1, max_length=255)]
-    effect: Effect = "at_most_once"
-    """What a repeat would do: nothing (pure), the same (idempotent), nothing under the same key (keyed), harm."""
-    timeout_s: float = Field(default=60.0, gt=0, le=86400)
-
-    @model_validator(mode="after")
-    def _parameters_are_an_object(self) -> "ToolSpec":
-        if self.parameters.get("type") != "object":
-            raise ValueError('\'parameters\' must be a JSON schema with "type": "object"')
-        return self
 
 
 class Limits(_Value):
@@ -93,102 +68,112 @@ class Limits(_Value):
     """Model calls of the run, the last of them without tools."""
     calls: int = Field(default=64, ge=0, le=10_000)
     """Tool calls of the run."""
+    repeats: int = Field(default=3, ge=1, le=1000)
+    """How often the run makes the same call: the same tool with the same arguments, in whatever order and spacing. One
+    more is refused, and the model has to answer without tools."""
+    spend: Money | None = Field(default=None, gt=0)
+    """What the run's answers may cost together, in the currency of the price table (`FW_PRICES`): once they cost as
+    much, the next answer is the last. A model without a price is not asked (`price_unknown`)."""
+    retries: int = Field(default=10, ge=0, le=1000)
+    """Failed attempts at answers that the run makes good by asking again; one answer is tried at most 5 times, a route
+    at most 5 times round."""
 
 
-class ChatRequest(Request):
+class RouteEntry(_Value):
+    """A place in a route: a model, perhaps under an account of its own."""
+
+    model: ModelName
+    credential: Label | None = None
+    """Name of the provider key; default: the request's."""
+
+
+class ChatRequest(Request, Sampling):
     """A chat completion with tool dispatch. Sampling ranges: WIRE 1.2; unset means the model's own default."""
 
-    model: Annotated[str, StringConstraints(min_length=1, max_length=512)]
-    messages: list[Message] = Field(min_length=1)
+    model: ModelName = ""
+    """Either this, or `route`, or, in a conversation, the model of its settings."""
+    route: list[ModelName | RouteEntry] = Field(default_factory=list, max_length=8)
+    """Models in the order of preference. Where one fails in a way that another may not, the next is asked for the same
+    answer at once; each answer begins at the first again. `model` is the first of them."""
+    messages: Annotated[list[Message], AfterValidator(check_pictures)] = Field(default_factory=list)
+    """Empty in a conversation: nothing is added to it."""
+    conversation: TakesPart | None = None
+    """The run is a turn of it: its messages are asked with the request's, and what was said is kept there."""
+    answer: bool = True
+    """False: the model is not asked; the conversation gets the request's messages and settings."""
     tools: list[ToolName | ToolSpec] = Field(default_factory=list, max_length=128)
-    tool_choice: Literal["auto", "none", "any", "required"] | dict[str, Any] | None = None
     parallel_tools: int = Field(default=8, ge=1, le=64)
     """Tool calls of one answer that run at the same time; 1 keeps the model's order."""
+    on_mismatch: Literal["fail", "repair"] = "fail"
+    """An answer that is not of the `response_format`: the run fails with `answer_mismatch`, or the model is told once
+    what is wrong and asked again."""
     limits: Limits = Limits()
-
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, ge=0, le=1)
-    top_k: int | None = Field(default=None, ge=0, le=100)
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    typical_p: float | None = Field(default=None, ge=0, le=1)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(default=None, ge=0, le=2)
-    mirostat_target: float | None = None
-    mirostat_lr: float | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    seed: int | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    ignore_eos: bool | None = None
     context_length_exceeded_behavior: Literal["truncate", "error"] = "error"
     """The provider's own default silently shortens the answer; ours is an error (WIRE 7.5)."""
-    prompt_truncate_len: int | None = Field(default=None, ge=1)
-    parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
-    user: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_isolation_key: str | None = None
-    metadata: dict[str, str] | None = None
-    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
-    reasoning_effort: str | int | bool | None = None
-    reasoning_history: Literal["disabled", "interleaved", "preserved"] | None = None
-    thinking: dict[str, Any] | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
     """Body fields that are not typed here, sent as they are; the provider refuses what it does not know."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _begins_with_its_route(cls, given: Any) -> Any:
+        if (
+            not isinstance(given, dict)
+            or given.get("model")
+            or not isinstance(route := given.get("route"), list | tuple)
+        ):
+            return given
+        first = route[0] if route else ""
+        name = first.get("model") if isinstance(first, dict) else getattr(first, "model", first)
+        return {**given, "model": name} if name else given
+
+    @property
+    def places(self) -> tuple[RouteEntry, ...]:
+        """Return the route, which has one place for a single model, and none where the conversation names it."""
+        if not self.model:
+            return ()
+        entries = [RouteEntry(model=each) if isinstance(each, str) else each for each in self.route or [self.model]]
+        return tuple(each.model_copy(update={"credential": each.credential or self.credential}) for each in entries)
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> "ChatRequest":
+        if not self.model and self.conversation is None:
+            raise ValueError("'model' or 'route' is needed")
+        if self.places and self.places[0].model != self.model:
+            raise ValueError("'model' and 'route' do not go together: the first of the route is the model")
+        return self
+
+    def conversation_id(self) -> str | None:
+        """See `Request`."""
+        return self.conversation.id if self.conversation else None
+
+    @model_validator(mode="after")
+    def _says_what_the_conversation_does_not(self) -> "ChatRequest":
+        if self.conversation is None:
+            if not self.messages:
+                raise ValueError("'messages' must be given where there is no 'conversation'")
+            if not self.answer:
+                raise ValueError("'answer' false goes with a 'conversation' only: else nothing comes of the run")
+        elif (self.n or 1) > 1:
+            raise ValueError("'n' above 1 goes without a 'conversation': it can go on with one answer only")
+        return self
+
     @model_validator(mode="after")
     def _is_one_request(self) -> "ChatRequest":
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise ValueError(
-                "'max_tokens' and 'max_completion_tokens' are one setting: give one of them (WIRE 1.7 R12)"
-            )
-        if self.thinking is not None and self.reasoning_effort is not None:
-            raise ValueError("'thinking' and 'reasoning_effort' exclude each other (WIRE 1.7 R11)")
+        if (self.n or 1) > 1 and self.tools:
+            raise ValueError("'n' above 1 goes without 'tools': only one answer can be gone on with")
         names = [tool if isinstance(tool, str) else tool.name for tool in self.tools]
         if len(set(names)) != len(names):
             raise ValueError("two tools have the same name")
-        if taken := (_OWN_FIELDS | set(type(self).model_fields)) & set(self.extra):
+        if (chosen := named_tool(self.tool_choice)) is not None and chosen not in names:
+            raise ValueError(f"'tool_choice' names {chosen!r}, which is none of the request's tools")
+        if self.tool_choice in ("any", "required") and not names:
+            raise ValueError(f"'tool_choice' {self.tool_choice!r} needs 'tools'")
+        ours = _OWN_FIELDS | (set(type(self).model_fields) - _TYPED_LATER) | self.model_fields_set
+        if taken := ours & set(self.extra):
             raise ValueError(
                 f"'extra' may not carry {sorted(taken)}: they are fields of the request or set by the service"
             )
         return self
-
-
-class Usage(BaseModel):
-    """Tokens of one answer, or of the run. `estimated` when the provider sent no count."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    estimated: bool = False
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
-            estimated=self.estimated or other.estimated,
-        )
-
-
-class SettledCall(BaseModel):
-    """One line of the run's ledger of tool calls."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    call_id: str
-    name: str
-    arguments: str
-    state: CallState
-    effect: Effect
-    content: str | None = None
-    """What the model was told."""
 
 
 class ChatResult(Result):
@@ -198,14 +183,26 @@ class ChatResult(Result):
     message: dict[str, Any] | None = None
     finish_reason: FinishReason | None = None
     reasoning: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
+    """What else the provider told: `service_tier`, `perf_metrics`, `prompt_token_ids`, and as in `Choice`."""
+    choices: list[Choice] = Field(default_factory=list)
+    """The answers beside `message`, in the provider's order, when `n` asked for more than one."""
     rounds: int = 0
     tool_calls: list[SettledCall] = Field(default_factory=list)
+    interrupted: bool = False
+    """An interrupt ended the turn: `message` is what had been said by then."""
     usage: Usage = Usage()
-    cost: float | None = None
-    """Always None until a price table exists; unknown is never zero."""
+    cost: MoneyNumber | None = None
+    """What all answers cost by the operator's price table (`FW_PRICES`), None where one of them has no price: unknown
+    is never zero. A number, as the first release has it; in `turns` it stands to the last digit."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds from the submit: `queued_s` to the first lease, `first_delta_s`, `total_s`."""
+    turns: list[Turn] = Field(default_factory=list)
+    """Each answer of the model: its tokens, times and cost."""
     settings_version: int = 1
+    """Of the conversation's settings, or the run's, with which it was answered last."""
+    conversation_version: int | None = None
+    """The version that a completed turn left behind."""
 
 
 class ChatRequested(EventData):
@@ -215,6 +212,8 @@ class ChatRequested(EventData):
     round: int
     attempt: int
     model: str
+    settings_version: int | None = None
+    """Set where there are settings: in a conversation, or once they were changed."""
 
 
 class ChatDelta(EventData):
@@ -234,12 +233,20 @@ class ChatReasoning(EventData):
 
 
 class ChatReplaced(EventData):
-    """The deltas of `attempt` are void: that answer was lost, and the model is asked again."""
+    """The deltas of `attempt` are void: that answer was lost or is of no use, and the model is asked again.
+
+    `retry_at` is when (seconds since 1970), and not sooner, whoever asks; None: at once, or no more. `mismatch` is why
+    an answer that was whole is not of the form that was asked for: the model is told so.
+    """
 
     TYPE = "chat.replaced"
     attempt: int
     reason: str
     failure: Failure | None = None
+    retry_at: float | None = None
+    next: int | None = None
+    """The place in the request's `route` of the model that is asked next; None: the first, as without a route."""
+    mismatch: str | None = None
 
 
 class ChatMessage(EventData):
@@ -253,106 +260,17 @@ class ChatMessage(EventData):
     reasoning: str | None = None
     finish_reason: FinishReason
     provider_request_id: str | None = None
-
-
-class ChatUsage(EventData):
-    """Tokens of one answer."""
-
-    TYPE = "chat.usage"
-    round: int
-    usage: Usage
-
-
-class BatchStarted(EventData):
-    """The tool calls of one answer, before any of them is reserved."""
-
-    TYPE = "tool.batch_started"
-    round: int
-    calls: list[str]
-
-
-class CallReserved(EventData):
-    """A call is about to be made; written before its effect can begin."""
-
-    TYPE = "tool.call_reserved"
-    call_id: str
-    provider_id: str
-    name: str
-    arguments: str
-    effect: Effect
-    where: Literal["worker", "task", "nowhere"]
-    task_id: str | None = None
-    token: str | None = None
-    deadline_at: float
-    """Seconds since 1970."""
-
-
-class CallStarted(EventData):
-    """In the worker: written before the tool runs. In another service: written after its message was sent."""
-
-    TYPE = "tool.call_started"
-    call_id: str
-
-
-class CallResult(EventData):
-    """The call succeeded; `content` is what the model is told."""
-
-    TYPE = "tool.call_result"
-    call_id: str
-    content: str
+    details: dict[str, Any] | None = None
+    choices: list[Choice] | None = None
+    """See `ChatResult`."""
+    interrupted: bool | None = None
+    """True: it is no whole answer, but what had been said when somebody interrupted it."""
     inbox: str | None = None
-
-
-class CallFailed(EventData):
-    """The call failed: the model reads the neutral `content`, the operator the `detail`."""
-
-    TYPE = "tool.call_failed"
-    call_id: str
-    content: str
-    detail: str = ""
-    inbox: str | None = None
-
-
-class CallCancelled(EventData):
-    """The call was stopped with the run, or never begun."""
-
-    TYPE = "tool.call_cancelled"
-    call_id: str
-    content: str
-
-
-class CallTimedOut(EventData):
-    """The call's deadline passed."""
-
-    TYPE = "tool.call_timed_out"
-    call_id: str
-    content: str
-
-
-class CallOutcomeUnknown(EventData):
-    """Nobody can say whether the effect happened; it is not repeated."""
-
-    TYPE = "tool.call_outcome_unknown"
-    call_id: str
-    content: str
-
-
-class CallLateResult(EventData):
-    """A result that came after the call was settled: recorded, not applied."""
-
-    TYPE = "tool.call_late_result"
-    call_id: str
-    inbox: str
-
-
-class BatchJoined(EventData):
-    """Every call of the round is settled; the model is asked next."""
-
-    TYPE = "tool.batch_joined"
-    round: int
+    by: str | None = None
+    """Who did."""
 
 
 CHAT_EVENTS: tuple[type[EventData], ...] = (
-    ChatRequested, ChatDelta, ChatReasoning, ChatReplaced, ChatMessage, ChatUsage, BatchStarted, CallReserved,
-    CallStarted, CallResult, CallFailed, CallCancelled, CallTimedOut, CallOutcomeUnknown, CallLateResult, BatchJoined,
+    ChatRequested, ChatOpened, ChatSettingsChanged, ChatSummarised, ChatDelta, ChatReasoning, ChatReplaced, ChatMessage,
+    ChatUsage, ChatTruncated, *TOOL_EVENTS,
 )  # fmt: skip

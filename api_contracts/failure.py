@@ -1,9 +1,10 @@
 """The one shape of bad news. It carries no stack trace, no key and no content."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RetryRefusal = Literal["completed", "session", "being_told", "journal_gone"]
 AtFault = Literal["caller", "provider", "us"]
 Category = Literal[
     "bad_request", "authentication", "account", "not_found", "rate_limit", "overloaded", "timeout", "transport",
@@ -48,6 +49,9 @@ class RunFailed(Exception):
 class RunIsParked(Exception):
     """What `AsyncResult.info` shows while a run is parked (state RETRY); its one argument says why."""
 
+    life: tuple[int, str] | None = None
+    """Epoch and owner of the lease under which it parks; known in the worker that parks it only."""
+
     def __repr__(self) -> str:
         return f"parked: {self}"
 
@@ -60,9 +64,45 @@ class RunConflict(Exception):
         super().__init__(f"run {run_id} exists with a different request: use another id or idempotency key")
 
 
+class ConversationConflict(Exception):
+    """The conversation is not at the version that a change wants; nothing was changed."""
+
+    def __init__(self, conversation: str) -> None:
+        self.conversation = conversation
+        super().__init__(f"conversation {conversation} has changed since it was read: read it again")
+
+
 class RunNotFound(LookupError):
     """Neither Redis nor SQL knows the run."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(f"run {run_id} is not known: never submitted here, or its retention is over")
+
+
+class RunDamaged(Exception):
+    """Somebody has written into the keys of the run that the service alone writes. The worker that takes the run next
+    ends it as failed, with the code `run_keys_damaged`; other runs go on."""
+
+    def __init__(self) -> None:
+        super().__init__("the keys of the run in Redis are damaged: its next worker fails it (run_keys_damaged)")
+
+
+_NOT_RETRIED: Final[dict[RetryRefusal, str]] = {
+    "completed": "it is completed: there is nothing to do again",
+    "session": "what a speech session did not hear is accounted for and gone: open a new one",
+    "being_told": "its outcome is just being told to Celery: try again in a few seconds",
+    "journal_gone": "its journal is gone from Redis, only the result is left: submit it again, under another id",
+}
+
+
+class RetryRefused(Exception):
+    """A run cannot be retried; `why` is made for programs, the text says what to do. Nothing was changed."""
+
+    def __init__(self, run_id: str, why: RetryRefusal) -> None:
+        self.run_id, self.why = run_id, why
+        super().__init__(f"run {run_id} is not retried: {_NOT_RETRIED[why]}")
+
+
+class SignalRefused(ValueError):
+    """A signal cannot be sent as it is: its type is none, or its data do not fit. The text shows none of the data."""

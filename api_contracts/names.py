@@ -13,6 +13,7 @@ SIGNAL: Final = "fireworks.runs.signal"
 BATCH_POLL: Final = "fireworks.batch.poll"
 WAKE: Final = "fireworks.runs.wake"
 SWEEP: Final = "fireworks.runs.sweep"
+PURGE: Final = "fireworks.runs.purge"
 DELIVER: Final = "fireworks.tools.deliver"
 
 HIDDEN: Final = "(in the journal)"

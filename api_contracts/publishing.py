@@ -14,8 +14,9 @@ from api_contracts.batch import BatchRequest
 from api_contracts.chat import ChatRequest
 from api_contracts.citations import CiteRequest
 from api_contracts.failure import Failure
-from api_contracts.names import TASK_OF, Kind, queue_of
+from api_contracts.names import CONTROL_QUEUE, DELIVER, SIGNAL, TASK_OF, WAKE, Kind, queue_of
 from api_contracts.runs import Event, Request, Result
+from api_contracts.signals import SIGNALS
 from api_contracts.stt import AudioControl, SttRequest
 from api_contracts.vocabulary import EVENT_TYPES, RESULT_TYPES
 
@@ -29,8 +30,8 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schemas() -> dict[str, Json]:
-    """Return a JSON Schema for each name: requests as the service takes them; results, events and failures as it
-    writes them; the frame of an event; an audio control.
+    """Return a JSON Schema for each name: requests and signals as the service takes them; results, events and failures
+    as it writes them; the frame of an event; an audio control.
     """
     found: dict[str, Json] = {}
     for model in _inputs():
@@ -58,7 +59,7 @@ def asyncapi(version: str) -> Json:
 
 
 def _inputs() -> list[type[BaseModel]]:
-    return list(REQUEST_TYPES.values())
+    return [*REQUEST_TYPES.values(), *SIGNALS.values()]
 
 
 def _outputs() -> list[type[BaseModel]]:
@@ -79,14 +80,25 @@ def _components() -> dict[str, Json]:
 
 
 def _queues() -> dict[str, Json]:
-    """Return a channel for each queue; two kinds may share one."""
+    """Return a channel for each queue; two kinds may share one. What steers runs has a queue of its own."""
     channels: dict[str, Json] = {}
     for kind, task in TASK_OF.items():
         for lane in ("interactive", "background"):
             queue = queue_of(kind, lane)
-            channel = channels.setdefault(_name(queue), {"address": queue, "description": _QUEUE, "messages": {}})
-            channel["messages"][_name(task)] = {"$ref": f"#/components/messages/{_name(task)}"}
-    return channels
+            channel = channels.setdefault(_name(queue), _queue(queue))
+            channel["messages"][_name(task)] = _message(task)
+    steering = {_name(task): _message(task) for task in (SIGNAL, WAKE, DELIVER)}
+    return {**channels, _name(CONTROL_QUEUE): {**_queue(CONTROL_QUEUE), "messages": steering}}
+
+
+def _queue(name: str) -> Json:
+    queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False}
+    amqp = {"is": "queue", "queue": queue, "bindingVersion": "0.3.0"}
+    return {"address": name, "description": _QUEUE, "bindings": {"amqp": amqp}, "messages": {}}
+
+
+def _message(name: str) -> Json:
+    return {"$ref": f"#/components/messages/{_name(name)}"}
 
 
 _QUEUE: Final = (
@@ -100,25 +112,27 @@ _SLOT: Final = {"description": f"The run id's last character, in braces of its o
 def _streams() -> dict[str, Json]:
     """Return the three Redis streams of a run."""
     parameters = {"run_id": _RUN_ID, "slot": _SLOT}
-    known = {_name(kind): {"$ref": f"#/components/messages/{_name(kind)}"} for kind in sorted(EVENT_TYPES)}
+    known = {_name(kind): _message(kind) for kind in sorted(EVENT_TYPES)}
     return {
         "events": {
             "address": keys.address("events"),
-            "description": "The journal. Entry ids are <seq>-0; fields seq, type, at, epoch, data.",
+            "description": "The journal, a Redis stream. Entry ids are <seq>-0. Of seq, type, at, epoch, data the "
+            "last is the message's payload as JSON, the others are its headers.",
             "parameters": parameters,
             "messages": known,
         },
         "inbox": {
             "address": keys.address("inbox"),
-            "description": "Signals. Fields type, data (a JSON object), id (the sender's idempotency key).",
+            "description": "Signals, a Redis stream. Of type, data, id the second is the message's payload as "
+            "JSON, the others are its headers.",
             "parameters": parameters,
-            "messages": {"signal": {"$ref": "#/components/messages/signal"}},
+            "messages": {name: _message(name) for name in SIGNALS},
         },
         "audio": {
             "address": keys.address("audio"),
             "description": "A speech session's sound: field a (raw audio) or c (a control).",
             "parameters": parameters,
-            "messages": {"control": {"$ref": "#/components/messages/control"}},
+            "messages": {"control": _message("control")},
         },
     }
 
@@ -133,33 +147,81 @@ def _messages() -> dict[str, Json]:
             "payload": _body(REQUEST_TYPES[kind].__name__),
         }
     for type_, cls in sorted(EVENT_TYPES.items()):
-        messages[_name(type_)] = {"name": type_, "payload": {"$ref": f"#/components/schemas/{cls.__name__}"}}
-    messages["signal"] = {"name": "signal", "payload": {"type": "object"}}
+        messages[_name(type_)] = {"name": type_, "headers": _entry(type_), "payload": _schema(cls)}
+    for signal, of_signal in SIGNALS.items():
+        messages[signal] = {"name": signal, "headers": _letter(signal), "payload": _schema(of_signal)}
+    messages |= _steering()
     messages["control"] = {"name": "control", "payload": {"$ref": "#/components/schemas/AudioControl"}}
     return messages
 
 
-def _headers(task: str) -> Json:
-    """Return Celery's headers as far as we need them; every other of protocol 2 is taken too."""
+def _steering() -> dict[str, Json]:
+    """Return the tasks by which runs are signalled, rung for and told the results of their tools."""
+    run_id, text = {"type": "string", "pattern": f"^{keys.RUN_ID.pattern}$"}, {"type": "string"}
+    signal = {"type": "object", "required": ["type"], "properties": {"type": {"enum": list(SIGNALS)}, "id": text}}
+    delivery = {"run_id": run_id, "call_id": text, "token": text, "outcome": {"enum": ["result", "failed"]}}
+    told: dict[str, tuple[str, Json, Json]] = {
+        SIGNAL: (
+            "Signal a run: its type, its id and its data beside each other",
+            {"run_id": run_id, "signal": signal},
+            {},
+        ),
+        WAKE: ("Ring for a run whose inbox was written to", {"run_id": run_id}, {}),
+        DELIVER: (
+            "Settle a tool call; linked to the tool's task, whose value or id it gets",
+            delivery,
+            {"maxItems": 1},
+        ),
+    }
+    return {
+        _name(task): {
+            "name": task, "title": title, "headers": _headers(task, of_run=False), "payload": _body_of(kwargs, args),
+        }
+        for task, (title, kwargs, args) in told.items()
+    }  # fmt: skip
+
+
+def _schema(model: type[BaseModel]) -> Json:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _entry(type_: str) -> Json:
+    """Return the fields of a journal's entry beside its data; in the stream all of them are text."""
+    number = {"type": "integer"}
+    fields = {"type": {"const": type_}, "seq": number | {"minimum": 1}, "at": number, "epoch": number | {"minimum": 0}}
+    return {"type": "object", "required": list(fields), "properties": fields}
+
+
+def _letter(signal: str) -> Json:
+    """Return the fields of an inbox's entry beside its data: the same id twice is one signal."""
+    return {
+        "type": "object", "required": ["type"],
+        "properties": {"type": {"const": signal}, "id": {"type": "string", "maxLength": 256}},
+    }  # fmt: skip
+
+
+def _headers(task: str, *, of_run: bool = True) -> Json:
+    """Return Celery's headers as far as we need them; every other of protocol 2 is taken too. The id is the run's."""
+    task_id = {"type": "string", "pattern": f"^{keys.RUN_ID.pattern}$"} if of_run else {"type": "string"}
     return {
         "type": "object",
         "required": ["task", "id"],
         "properties": {
             "task": {"const": task},
-            "id": {"type": "string", "pattern": f"^{keys.RUN_ID.pattern}$"},
+            "id": task_id,
             "traceparent": {"type": "string", "description": "W3C trace context"},
         },
     }
 
 
 def _body(request: str) -> Json:
+    return _body_of({"request": {"$ref": f"#/components/schemas/{request}"}}, {"maxItems": 0})
+
+
+def _body_of(properties: Json, args: Json) -> Json:
     """Return the body of protocol 2: positional arguments, keyword arguments, and what is linked."""
-    kwargs = {
-        "type": "object",
-        "required": ["request"],
-        "properties": {"request": {"$ref": f"#/components/schemas/{request}"}},
-    }
-    return {"type": "array", "minItems": 2, "items": [{"type": "array", "maxItems": 0}, kwargs, {"type": "object"}]}
+    kwargs = {"type": "object", "required": list(properties), "properties": properties}
+    return {"type": "array", "minItems": 2, "items": [{"type": "array", **args}, kwargs, {"type": "object"}]}
 
 
 def _operations() -> dict[str, Json]:

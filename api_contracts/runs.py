@@ -16,7 +16,7 @@ from api_contracts.names import Kind, Lane
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Status = Literal["completed", "failed", "cancelled"]
-SignalType = Literal["cancel", "tool_result"]
+SignalType = Literal["cancel", "interrupt", "tool_result", "approve", "reject", "update_settings"]
 
 
 class Request(BaseModel):
@@ -32,6 +32,14 @@ class Request(BaseModel):
     credential: Label | None = None
     """Name of a provider key that the worker resolves (`FW_CREDENTIALS`); never the key itself."""
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+
+    def conversation_id(self) -> str | None:
+        """Return the conversation of which the run is a turn."""
+        return None
+
+    def account(self) -> dict[str, Any]:
+        """Return for whom the run counts, as events of usage say it (`UsageEvent`)."""
+        return {"tenant": self.tenant, "labels": self.labels or None, "idempotency_key": self.idempotency_key}
 
 
 class Result(BaseModel):
@@ -58,6 +66,14 @@ class EventData(BaseModel):
         return self.model_dump_json(exclude_none=True)
 
 
+class UsageEvent(EventData):
+    """What was used, and for whom it counts: who only reads these need not have seen `run.queued`."""
+
+    tenant: str = "default"
+    labels: dict[str, str] | None = None
+    idempotency_key: str | None = None
+
+
 class Event(BaseModel):
     """One entry of a run's journal. Its stream id is `<seq>-0`."""
 
@@ -79,6 +95,26 @@ class Event(BaseModel):
             data=json.loads(text["data"]),
         )  # fmt: skip
 
+    @classmethod
+    def from_entry(cls, entry_id: Any, fields: Mapping[Any, Any] | None) -> Self | None:
+        """Read a stream entry; None for one that is none of ours. Any Redis client can write into a journal, but only
+        the service gives an entry the id `<seq>-0` of its own seq.
+        """
+        try:
+            event = cls.from_fields(fields or {})
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return None
+        return event if _text(entry_id) == f"{event.seq}-0" else None
+
+    @property
+    def needs(self) -> int:
+        """Schema version that a worker must have to go on with a run in which this stands: `needs` in the data, or 1.
+
+        A release writes it into what the release before it must not pass over.
+        """
+        needed = self.data.get("needs")
+        return needed if isinstance(needed, int) else 1
+
     @property
     def terminal(self) -> bool:
         """Whether the run's journal ends here."""
@@ -96,23 +132,37 @@ class RunQueued(EventData):
     tenant: str = "default"
     labels: dict[str, str] = Field(default_factory=dict)
     lane: Lane = "interactive"
+    idempotency_key: str | None = None
+    deadline_s: float | None = None
+    conversation: str | None = None
     request: dict[str, Any] | None = None
     request_blob: int | None = None
     """Number of the blob that holds the request when it is over 64 KB."""
 
 
-class RunStarted(EventData):
+class _Begun(EventData):
+    owner: str
+    version: int = SCHEMA_VERSION
+    """Of the contracts, as this life writes them."""
+    inbox: str | None = None
+    """The letter by which an operator retried the run; the other two are set with it."""
+    by: str | None = None
+    reason: str | None = None
+
+
+class RunStarted(_Begun):
     """Writer: the first lease holder."""
 
     TYPE = "run.started"
-    owner: str
 
 
-class RunResumed(EventData):
-    """Writer: each later lease holder, as its first event."""
+class RunResumed(_Begun):
+    """Writer: each later lease holder, as its first event.
+
+    After `run.failed` or `run.cancelled` it says that an operator reopened the run: the journal goes on, and ends anew.
+    """
 
     TYPE = "run.resumed"
-    owner: str
 
 
 class RunParked(EventData):
@@ -132,6 +182,8 @@ class RunCancelling(EventData):
     TYPE = "run.cancelling"
     inbox: str
     reason: str = ""
+    by: str | None = None
+    """Who asked, where the sender said so."""
 
 
 class RunConflicted(EventData):
@@ -140,6 +192,16 @@ class RunConflicted(EventData):
     TYPE = "run.conflict"
     inbox: str
     digest: str
+
+
+class RunIgnored(EventData):
+    """A signal came in that changes nothing: `reason` says why. The run goes on."""
+
+    TYPE = "run.ignored"
+    inbox: str
+    signal: str
+    reason: str
+    by: str | None = None
 
 
 class _Ended(EventData):
@@ -172,8 +234,8 @@ TERMINAL: dict[str, Status] = {
 }  # fmt: skip
 
 RUN_EVENTS: tuple[type[EventData], ...] = (
-    RunQueued, RunStarted, RunResumed, RunParked, RunCancelling, RunConflicted, RunCompleted, RunFailedEvent,
-    RunCancelled,
+    RunQueued, RunStarted, RunResumed, RunParked, RunCancelling, RunConflicted, RunIgnored, RunCompleted,
+    RunFailedEvent, RunCancelled,
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from api_contracts.failure import Failure
-from api_contracts.runs import EventData, Request, Result
+from api_contracts.runs import EventData, Request, Result, UsageEvent
 
 SAMPLE_RATE: Final = 16_000
 """Samples a second of every session's timeline, and of the provider's wire (WIRE 2.4)."""
@@ -285,7 +285,7 @@ class SttEndOfSpeech(EventData):
     end: float
 
 
-class SttUsage(EventData):
+class SttUsage(UsageEvent):
     """The meters since the session's start; every 10 s while audio flows, at a hand-over, and at the end."""
 
     TYPE = "stt.usage"

@@ -2,14 +2,24 @@
 
 import os
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+_CPUCLOCK_SCHED: Final = 2
+"""Linux: a process's CPU clock is its inverted pid, and these bits below (clock_getcpuclockid(3))."""
 
 
 def cpu_s(pid: int) -> float:
     """Return user and system seconds of a process, all its threads, on Linux."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def exact_cpu_s(pid: int) -> float:
+    """Return the same to the nanosecond, with the threads that ended: `/proc` counts in ticks of 10 ms."""
+    return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
 
 
 def rss_mb(pid: int) -> float:

@@ -20,8 +20,8 @@ _READY = {"emulator": "listening"}
 class Stand:
     """Processes under one supervisor. `start_...` returns when the process is ready."""
 
-    def __init__(self, parts: Stack) -> None:
-        self.env = parts.env
+    def __init__(self, parts: Stack, settings: Mapping[str, str]) -> None:
+        self.env = {**parts.env, **settings}
         self._said: dict[str, list[str]] = defaultdict(list)
         self._changed = threading.Condition()
         self.supervisor = Supervisor(self._hear, grace_s=10)
@@ -33,9 +33,9 @@ class Stand:
         port = self.env["FW_EMULATOR_PORT"]
         return self._start("emulator", "workers.cli", "emulator", "--port", port, "--scene", str(file))
 
-    def start_worker(self, name: str, *, app: str = "workers.app", concurrency: int) -> int:
-        """Start the worker of one queue, `fireworks.<name>`, as the Procfile does; return its pid."""
-        options = ["-n", f"{name}@%h", "-Q", f"fireworks.{name}", "--without-gossip", "--without-mingle"]
+    def start_worker(self, name: str, *, app: str = "workers.app", concurrency: int, queue: str = "") -> int:
+        """Start the worker of one queue, `fireworks.<queue or name>`, as the Procfile does; return its pid."""
+        options = ["-n", f"{name}@%h", "-Q", f"fireworks.{queue or name}", "--without-gossip", "--without-mingle"]
         return self._start(name, "celery", "-A", app, "worker", *options, "--concurrency", str(concurrency))
 
     def _start(self, name: str, *module: str) -> int:
@@ -54,8 +54,8 @@ class Stand:
 
 
 @contextmanager
-def stand(parts: Stack) -> Iterator[Stand]:
-    """Provide a stand; its processes end with the block."""
-    made = Stand(parts)
+def stand(parts: Stack, **settings: str) -> Iterator[Stand]:
+    """Provide a stand, with more in the environment of its processes; they end with the block."""
+    made = Stand(parts, settings)
     with made.supervisor:
         yield made

@@ -44,7 +44,14 @@ ROWS: dict[str, list[Panel]] = {
             "Ended", "reqps", {"{{kind}} {{status}}": "sum by (kind, status) (rate(fw_runs_total[$__rate_interval]))"}
         ),
         Panel("How long they take", "s", quantiles("fw_run_seconds", "kind"), "From queued to the end."),
-        Panel("Tool calls", "reqps", {"{{outcome}}": "sum by (outcome) (rate(fw_tool_calls_total[$__rate_interval]))"}),
+        Panel(
+            "Tool calls",
+            "reqps",
+            {
+                "{{outcome}}": "sum by (outcome) (rate(fw_tool_calls_total[$__rate_interval]))",
+                "refused: {{code}}": "sum by (code) (rate(fw_tool_refusals_total[$__rate_interval]))",
+            },
+        ),
         Panel(
             "Asked the provider again",
             "reqps",
@@ -70,6 +77,21 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
     ],
+    "Answers": [
+        Panel(
+            "To the first token", "s", quantiles("fw_chat_first_token_seconds", "model"), "From asking the provider."
+        ),
+        Panel("To the first byte", "s", quantiles("fw_chat_first_byte_seconds", "model"), "From asking the provider."),
+        Panel("To a connection", "s", quantiles("fw_chat_connect_seconds", "model"), "0 where one was there."),
+        Panel("To the end", "s", quantiles("fw_chat_processing_seconds", "model"), "From asking the provider."),
+        Panel("Waited for a worker", "s", quantiles("fw_chat_queued_seconds", "model"), "Before each answer."),
+        Panel(
+            "Spend",
+            "short",
+            {"{{model}}": "sum by (model) (increase(fw_chat_cost_total[$__rate_interval]))"},
+            "In the currency of FW_PRICES; models without a price are not in it.",
+        ),
+    ],
     "Speech": [
         Panel("Open sessions", "short", {"{{process}} {{instance}}": "fw_stt_sessions", "all": "sum(fw_stt_sessions)"}),
         Panel("Audio is sent late by", "s", {"{{instance}}": "max by (instance) (fw_stt_audio_lag_seconds)"}),
@@ -88,6 +110,41 @@ ROWS: dict[str, list[Panel]] = {
             {"{{state}}": "sum by (state) (increase(fw_batch_jobs_total[$__rate_interval]))"},
         ),
     ],
+    "Tenants and labels": [
+        Panel(
+            "Runs",
+            "reqps",
+            {
+                "{{label}} {{value}} {{status}}": "sum by (label, value, status)"
+                " (rate(fw_runs_by_label_total[$__rate_interval]))"
+            },
+            "Ended; the labels are those that FW_METRIC_LABELS names.",
+        ),
+        Panel(
+            "Tokens",
+            "short",
+            {
+                "{{label}} {{value}} {{kind}}": "sum by (label, value, kind)"
+                " (rate(fw_tokens_by_label_total[$__rate_interval]))"
+            },
+            "Per second.",
+        ),
+        Panel(
+            "Spend",
+            "short",
+            {"{{label}} {{value}}": "sum by (label, value) (increase(fw_chat_cost_by_label_total[$__rate_interval]))"},
+            "In the currency of FW_PRICES.",
+        ),
+        Panel(
+            "Audio",
+            "s",
+            {
+                "{{label}} {{value}} {{meter}}": "sum by (label, value, meter)"
+                " (rate(fw_stt_audio_seconds_by_label_total[$__rate_interval]))"
+            },
+            "Seconds of audio per second.",
+        ),
+    ],
     "Processes": [
         Panel("Answering", "short", {"{{process}}": 'sum by (process) (up{job="fireworks-workers"})'}),
         Panel("Slots", "short", {"{{process}} {{state}}": "sum by (process, state) (fw_slots)"}),
@@ -100,6 +157,12 @@ ROWS: dict[str, list[Panel]] = {
             "Refused messages",
             "short",
             {"{{reason}}": "sum by (reason) (increase(fw_messages_refused_total[$__rate_interval]))"},
+        ),
+        Panel(
+            "Purged from SQL",
+            "short",
+            {"{{what}}": "sum by (what) (increase(fw_purged_total[$__rate_interval]))"},
+            "Finished runs, and rows of batches, that were kept for long enough.",
         ),
     ],
 }

@@ -45,6 +45,9 @@ def wanted() -> str:
 
 def make() -> int:
     """Make the environment; what an interrupted setup left behind is thrown away first."""
+    if VENV.is_symlink():
+        # `venv --clear` would empty what it leads to, which is somebody else's.
+        return refuse(f".venv leads to {VENV.readlink()}, and is none of this place: remove the link, not its target")
     if not usable() and run(sys.executable, "-m", "venv", "--clear", VENV):
         return refuse("no virtual environment without python3's venv module (Debian: apt install python3-venv)")
     UNFINISHED.touch()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from api_contracts.client.results import database_url
 from tests.waiting import eventually
@@ -35,29 +36,59 @@ def given_postgres(environ: Mapping[str, str]) -> str | None:
     return environ.get(POSTGRES_VARIABLE) or None
 
 
+class EmbeddedPostgres:
+    """A server of its own. `stop` and `start` it at will from the main thread: the kernel ends the server with the
+    thread that started it."""
+
+    def __init__(self) -> None:
+        # Not pytest's folder, which nobody else may enter; and a short path, for the socket.
+        self._folder = Path(tempfile.mkdtemp(prefix="fw-postgres-"))
+        self._data, self._binaries = _made(self._folder)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self._data}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._server is not None
+
+    def start(self) -> None:
+        """Return when it answers."""
+        options = [f"-c{name}={value}" for name, value in OPTIONS.items()]
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), "-k", str(self._data), *options]
+        log = self._folder / "log"
+        with log.open("ab") as output:
+            server = subprocess.Popen(
+                _as_user(command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self._folder
+            )
+        self._server = server
+        eventually(lambda: _answers(self.url, server, log), within=60)
+
+    def stop(self) -> None:
+        """Hang up on everybody; return when it is gone."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)
+            self._server.wait(timeout=30)
+            self._server = None
+
+    def close(self) -> None:
+        """Stop it, and forget its data."""
+        self.stop()
+        shutil.rmtree(self._folder)
+
+
 @contextmanager
 def embedded_postgres() -> Iterator[str]:
-    """Yield the url of a server that ends with the block, and with this process however that dies.
-
-    Call it from the main thread: the kernel ends the server with the thread that started it.
-    """
-    # Not pytest's folder, which nobody else may enter; and a short path, for the socket.
-    folder = Path(tempfile.mkdtemp(prefix="fw-postgres-"))
+    """Yield the url of a server that ends with the block, and with this process however that dies."""
+    server = EmbeddedPostgres()
     try:
-        data, binaries = _made(folder)
-        options = [f"-c{name}={value}" for name, value in OPTIONS.items()]
-        with (folder / "log").open("wb") as log:
-            command = [str(binaries / "postgres"), "-D", str(data), "-k", str(data), *options]
-            server = subprocess.Popen(_as_user(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
-        url = f"postgresql://postgres@/postgres?host={data}"
-        try:
-            eventually(lambda: _answers(url, server, folder / "log"), within=60)
-            yield url
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(timeout=30)
+        server.start()
+        yield server.url
     finally:
-        shutil.rmtree(folder)
+        server.close()
 
 
 @contextmanager
@@ -65,7 +96,7 @@ def schema(server: str) -> Iterator[str]:
     """Yield the url of an empty schema in a database; it is dropped at the end."""
     name = f"fw_test_{uuid.uuid4().hex[:12]}"
     url = database_url(server)
-    engine = create_engine(url)
+    engine = create_engine(url, poolclass=NullPool)  # the server may have been restarted between the two
     _execute(engine, f"CREATE SCHEMA {name}")
     try:
         yield _within(url, name)

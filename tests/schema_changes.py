@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from api_contracts.signals import SIGNALS
+
 Schema = Mapping[str, Any]
 
 _WORDS = ("description", "title", "default", "$schema", "$defs", "examples", "properties", "required")
@@ -18,7 +20,7 @@ def breaking(name: str, old: Schema, new: Schema | None) -> list[str]:
 
 
 def _is_written(name: str) -> bool:
-    return name.endswith("Request") or name == "AudioControl"
+    return name.endswith("Request") or name == "AudioControl" or name in {cls.__name__ for cls in SIGNALS.values()}
 
 
 def _changes(path: str, old: Any, new: Any, *, written: bool) -> Iterator[str]:
@@ -40,9 +42,12 @@ def _changes(path: str, old: Any, new: Any, *, written: bool) -> Iterator[str]:
 def _differs(word: str, old: Any, new: Any, *, written: bool) -> bool:
     if old == new:
         return False
-    if word in ("enum", "anyOf", "oneOf") and isinstance(old, list) and isinstance(new, list):
-        before, after = _set(old), _set(new)
-        return not (before <= after if written else after <= before)
+    if word == "enum" and isinstance(old, list) and isinstance(new, list):
+        return not (_set(old) <= _set(new) if written else _set(new) <= _set(old))
+    if word in ("anyOf", "oneOf") and isinstance(old, list) and isinstance(new, list):
+        return not _fits(old, new, written=written)
+    if word == "items" and isinstance(old, Mapping) and isinstance(new, Mapping):
+        return any(_changes("", old, new, written=written))
     if written and new is None and word not in ("type", "const", "$ref"):
         return False  # a limit that is lifted
     if word in ("maximum", "maxLength", "maxItems", "exclusiveMaximum") and None not in (old, new):
@@ -50,6 +55,17 @@ def _differs(word: str, old: Any, new: Any, *, written: bool) -> bool:
     if word in ("minimum", "minLength", "minItems", "exclusiveMinimum") and None not in (old, new):
         return bool(new > old if written else new < old)
     return True
+
+
+def _fits(old: list[Schema], new: list[Schema], *, written: bool) -> bool:
+    """Whether all that was written before is still taken, or all that is told now could be read before."""
+
+    def same(before: Schema, after: Schema) -> bool:
+        return not any(_changes("", before, after, written=written))
+
+    if written:
+        return all(any(same(before, after) for after in new) for before in old)
+    return all(any(same(before, after) for before in old) for after in new)
 
 
 def _set(values: list[Any]) -> set[str]:

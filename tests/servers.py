@@ -17,7 +17,7 @@ from workers.cli.embedded import EmbeddedValkey
 REDIS_VARIABLE = "FW_TEST_REDIS_URL"
 
 # The only keys of ours that may live for ever: each is bounded by its writer.
-ENDLESS = "fw:dead-letters"
+ENDLESS = (keys.BINDINGS, keys.DEAD_LETTERS, keys.UNACKED, f"{keys.UNACKED}:index")
 ENDLESS_SUFFIX = ":due"
 # What beat keeps: as many as it has entries, each removed with its entry. The lock beside them has its time.
 ENDLESS_PREFIX = keys.BEAT
@@ -72,7 +72,7 @@ def delete(url: str, names: list[str]) -> None:
 def _excused(key: str) -> bool:
     if key.startswith(ENDLESS_PREFIX):
         return key != keys.BEAT_LOCK
-    return key == ENDLESS or (key.endswith(ENDLESS_SUFFIX) and key.count(":") == 2)
+    return key in ENDLESS or (key.endswith(ENDLESS_SUFFIX) and key.count(":") == 2)
 
 
 def _asked(url: str, ask: Callable[[redis.Redis], Any]) -> Any:

@@ -178,6 +178,12 @@ def settings_are_documented(path: str, text: str) -> Iterator[str]:
                 yield f"{field.lineno}: {owner.name}.{ast.unparse(field.target)} has no docstring below it"
 
 
+def diagrams_can_be_drawn(path: str, text: str) -> Iterator[str]:
+    """A semicolon ends a statement of mermaid, so a sentence with one is a picture that nobody sees."""
+    for diagram in re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL) if path.endswith(".md") else ():
+        yield from (f"{line.strip()!r}: no semicolons in a diagram" for line in diagram.splitlines() if ";" in line)
+
+
 Rule = Callable[[str, str], Iterator[str]]
 LONG = "def f():\n" + "    x = 1\n" * MAX_FUNCTION
 DOORBELL = "@app.task(name='x')\ndef f(self):\n" + "    x = 1\n" * (MAX_DOORBELL + 1)
@@ -217,6 +223,7 @@ RULES: dict[Rule, list[tuple[str, str]]] = {
         ("workers/settings.py", "class S:\n    a: int = 1\n    b: int = 2\n    'documented'"),
         ("api_contracts/client/settings.py", "class S:\n    'S.'\n    a: int"),
     ],
+    diagrams_can_be_drawn: [("docs/a.md", "```mermaid\nA->>B: one; two\n```")],
 }
 
 

@@ -54,3 +54,13 @@ async def idle() -> None:
         await asyncio.sleep(0)
         if not loop._ready:
             return
+
+
+def rest(seconds: float) -> None:
+    """Let a fault last, or the time between two of them: there is no event to wait for."""
+    threading.Event().wait(seconds)
+
+
+async def rest_async(seconds: float) -> None:
+    """Like `rest`, on a loop."""
+    await asyncio.sleep(seconds)

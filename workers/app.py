@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, signals
 
@@ -15,6 +15,12 @@ from workers.settings import Settings, read_settings
 from workers.transport import consumer
 
 transport.install()
+
+REDIS_ANSWERS_S: Final = 5.0
+"""Every command of Celery's takes Redis microseconds: one that takes longer met a line that is dead."""
+
+_PURGE_EVERY_S: Final = 60.0
+"""A tick finds nothing, in two short queries, or purges for some seconds."""
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -61,6 +67,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
 def _beat(settings: Settings) -> dict[str, Any]:
     """Return what beat rings for. A tick that nobody took within its period is void: the next one says the same."""
     ticks = {names.BATCH_POLL: max(1.0, settings.poll_s / 3), names.SWEEP: 30.0}
+    if settings.sql_retention_s:
+        ticks[names.PURGE] = _PURGE_EVERY_S
     return {
         task: {"task": task, "schedule": every_s, "options": {"queue": names.CONTROL_QUEUE, "expires": every_s}}
         for task, every_s in ticks.items()
@@ -69,8 +77,15 @@ def _beat(settings: Settings) -> dict[str, Any]:
 
 def _connections(settings: Settings) -> dict[str, Any]:
     backend_class = f"{backend.RunBackend.__module__}:{backend.RunBackend.__qualname__}"
-    # A half-open connection is noticed by the health check; a visibility timeout means nothing to early acks.
-    redis_options: dict[str, Any] = {"socket_keepalive": True, "health_check_interval": 25}
+    # A half-open line answers nothing, and the kernel waits for hours. Without a bound the first command on it holds up
+    # the hub, and with it the whole worker; a read that waits for messages is noticed by kombu's own check, after
+    # 1 s + 2 intervals. A visibility timeout means nothing to early acks.
+    redis_options: dict[str, Any] = {
+        "socket_keepalive": True,
+        "socket_timeout": REDIS_ANSWERS_S,
+        "socket_connect_timeout": REDIS_ANSWERS_S,
+        "health_check_interval": int(REDIS_ANSWERS_S),
+    }
     own_options = redis_options if settings.broker.startswith("redis") else {}
     return {
         "broker_url": settings.broker,
@@ -83,16 +98,22 @@ def _connections(settings: Settings) -> dict[str, Any]:
         # One backend for all threads: a connection per thread cost 500 clients for 500 tasks.
         "result_backend_thread_safe": True,
         "result_expires": int(settings.retention_s),
+        # A state that cannot be stored is told as a failure, and link_error called, of a run that has ended well.
+        "result_backend_always_retry": True,
+        "result_backend_max_sleep_between_retries_ms": 1000,
         # redis-py caps a pool at 100 and then raises: results that are stored at the same moment would become failures.
         "redis_max_connections": settings.concurrency + 64,
         "redis_socket_keepalive": True,
+        "redis_socket_timeout": REDIS_ANSWERS_S,
+        "redis_socket_connect_timeout": REDIS_ANSWERS_S,
         "redis_retry_on_timeout": True,
         "redis_backend_health_check_interval": 25,
     }
 
 
 def _from_environment() -> dict[str, Any]:
-    return configuration(checked_settings(role_of(sys.argv), taken=(names.BATCH_POLL, names.SWEEP)))
+    taken = (names.BATCH_POLL, names.SWEEP, names.PURGE)
+    return configuration(checked_settings(role_of(sys.argv), taken=taken))
 
 
 TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "batch", "cite", "control")]

@@ -5,12 +5,13 @@ import random
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, assert_never
 
+import structlog
 from celery import Celery
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -19,45 +20,77 @@ from api_contracts.batch import BatchRequest
 from api_contracts.chat import ChatRequest, ToolSpec
 from api_contracts.citations import CiteRequest
 from api_contracts.failure import Failure
+from api_contracts.metering import Budget, Price
 from api_contracts.runs import RunQueued
 from api_contracts.stt import SttRequest
 from workers.adapters.celery.bell import CeleryBell
+from workers.adapters.celery.queues import CeleryQueues
 from workers.adapters.clock import SystemClock
 from workers.adapters.credentials import Credentials
 from workers.adapters.csl import CslReferences
 from workers.adapters.fireworks.batch import FireworksBatch
 from workers.adapters.fireworks.chat import FireworksChat
+from workers.adapters.fireworks.deadlines import Timeouts
 from workers.adapters.fireworks.speech import FireworksSpeech
 from workers.adapters.inputs import InputFiles
+from workers.adapters.redis.breakers import RedisBreakers
+from workers.adapters.redis.budgets import RedisBudgets
+from workers.adapters.redis.clock import RedisClock
 from workers.adapters.redis.connection import answers, connect
+from workers.adapters.redis.limits import RedisLimiter
 from workers.adapters.redis.queues import RedisQueues
 from workers.adapters.redis.reader import BLOCK_MS, StreamReader
 from workers.adapters.redis.store import RedisRuns
 from workers.adapters.redis.streams import RedisAudio, RedisInbox, lag_of
 from workers.adapters.sql.archive import SqlArchive
 from workers.adapters.sql.batches import SqlBatches
-from workers.adapters.tools import Registry
+from workers.adapters.sql.conversations import SqlConversations
+from workers.adapters.sql.keeping import SqlKeeping
+from workers.adapters.tools import Tools
 from workers.core.batch.submission import BatchSubmission
-from workers.core.chat.cards import ToolCard
+from workers.core.chat.cards import CATCH_ALL, ToolCard
+from workers.core.chat.form import BadForm
+from workers.core.chat.schema import BadSchema
 from workers.core.chat.turn import ChatTurn
 from workers.core.citations.answering import CiteAnswer
 from workers.core.citations.references import ReferenceStyles
+from workers.core.limits.budgets import purses_of
+from workers.core.limits.meters import Lane
 from workers.core.runs.frame import Machine
+from workers.core.runs.later import NeedsAbsent, check_request
 from workers.core.stt.session import SttSession
 from workers.monitor import Ask
-from workers.ports import AudioStreams, Bell, ChatModel, Clock, SpeechService, ToolBox
+from workers.ports import (
+    AudioStreams,
+    Bell,
+    Budgets,
+    ChatModel,
+    Clock,
+    SpeechService,
+    StoreUnavailable,
+    ToolBox,
+    ToolsAway,
+)
+from workers.runners.allowance import Allowance
 from workers.runners.batch import BatchParts, BatchPerformer
 from workers.runners.chat import ChatPerformer
+from workers.runners.circuits import Circuits
 from workers.runners.drive import DriverServices, Performer
+from workers.runners.lacking import Lacking
 from workers.runners.leases import LeaseKeeper
+from workers.runners.pacing import Pace, Pacer
 from workers.runners.polling import Poller
+from workers.runners.purging import Purger
 from workers.runners.queues import QueueWatch
 from workers.runners.reception import Reception, refusal
 from workers.runners.stt import SttPerformer
 from workers.runners.sweep import Sweeper
+from workers.runners.talks import Talks
 from workers.settings import Settings
 from workers.telemetry import Metrics, WorstLately
 from workers.telemetry.health import CHECK_BOUND_S
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +110,9 @@ class Services:
     keeper: LeaseKeeper
     sweeper: Sweeper
     poller: Poller
+    purger: Purger
     store: RedisRuns
-    clock: Clock
+    clock: RedisClock
     signals: Signals
 
 
@@ -95,6 +129,26 @@ class Parts:
     bell: Bell
     clock: Clock
     keys: Credentials
+    circuits: Circuits
+    talks: Talks
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    pacer: Pacer | None = None
+    text_calls: Sequence[str] = ()
+    """Models of which a text that is a tool call is taken for one."""
+    limits: Mapping[str, Budget] = field(default_factory=dict)
+    """The operator's budgets, by name."""
+    budgets: Budgets | None = None
+
+    def pace(self, lane: Lane) -> Pace | None:
+        """Return how fast a run of this lane may ask; None: as fast as it likes."""
+        return None if self.pacer is None else Pace(self.pacer, lane)
+
+    def allowance(self, run_id: str, request: ChatRequest | CiteRequest) -> Allowance | None:
+        """Return the budgets that a run is under; None: none."""
+        purses = purses_of(self.limits, request.tenant, request.labels)
+        if self.budgets is None or not purses:
+            return None
+        return Allowance(run_id, purses, self.prices, self.budgets, self.clock)
 
 
 class WorkerKinds:
@@ -108,9 +162,8 @@ class WorkerKinds:
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any], at: float
     ) -> tuple[Machine, Performer]:
         """See the port."""
-        credential = request.get("credential")
-        if isinstance(credential, str) and not self._parts.keys.knows(credential):
-            return refusal(run_id, queued.kind, _unknown_credential(credential))
+        if unknown := next((name for name in _credentials_in(request) if not self._parts.keys.knows(name)), None):
+            return refusal(run_id, queued.kind, _unknown_credential(unknown))
         try:
             match queued.kind:
                 case "chat":
@@ -124,7 +177,10 @@ class WorkerKinds:
                 case _:
                     assert_never(queued.kind)
         except ValidationError as exc:
+            check_request(queued, exc)
             return refusal(run_id, queued.kind, bad_request(exc))
+        except ToolsAway as exc:
+            raise NeedsAbsent(str(exc)) from exc
 
     def _chat(self, run_id: str, chat: ChatRequest, at: float) -> tuple[Machine, Performer]:
         parts, cards = self._parts, dict[str, ToolCard]()
@@ -133,8 +189,18 @@ class WorkerKinds:
             if card is None:
                 return refusal(run_id, "chat", _unknown_tool(str(wanted)))
             cards[card.name] = card
-        performer = ChatPerformer(run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random)
-        return ChatTurn(run_id, chat, cards, at, self._secret), performer
+        if cards and (other := parts.tools.card(CATCH_ALL)):
+            cards[CATCH_ALL] = other
+        performer = ChatPerformer(
+            run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random, parts.circuits, parts.talks,
+            parts.pace(chat.lane), parts.allowance(run_id, chat),
+        )  # fmt: skip
+        try:
+            return ChatTurn(run_id, chat, cards, at, self._secret, parts.prices, parts.text_calls), performer
+        except BadForm as exc:
+            return refusal(run_id, "chat", _refused(f"response_format: {exc}"))
+        except BadSchema as exc:
+            return refusal(run_id, "chat", _refused(str(exc)))
 
     def _stt(self, run_id: str, request: SttRequest, at: float) -> tuple[Machine, Performer]:
         parts = self._parts
@@ -147,51 +213,72 @@ class WorkerKinds:
     def _cite(self, run_id: str, request: CiteRequest, at: float) -> tuple[Machine, Performer]:
         """A cited answer asks the model as a chat does, and calls no tools."""
         parts = self._parts
-        performer = ChatPerformer(run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random)
+        performer = ChatPerformer(
+            run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random, parts.circuits,
+            pace=parts.pace(request.lane), allowance=parts.allowance(run_id, request),
+        )  # fmt: skip
         return CiteAnswer(run_id, request, at, parts.references), performer
 
 
 @asynccontextmanager
 async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIterator[Services]:
     """Build everything for one worker process, on its loop; take it apart at the end."""
-    clock, timing, keys = SystemClock(), settings.timing, _credentials(settings)
+    timing, keys = settings.timing, _credentials(settings)
     redis = connect(settings.redis_url)
-    reading = connect(settings.redis_url, max_connections=1, timeout_s=BLOCK_MS / 1000 + 5.0)
-    store = RedisRuns(redis, clock, timing)
-    reader = StreamReader(reading, redis, clock)
-    probing = connect(settings.redis_url, max_connections=1, timeout_s=CHECK_BOUND_S)
+    clock = await _clock(redis)
+    reading, probing = _reading(settings)
+    store = RedisRuns(redis, SystemClock(), timing)
+    reader = StreamReader(reading, redis, SystemClock())
     archive = SqlArchive(settings.database)
     signals = _signals(probing, archive, clock)
     audio = RedisAudio(reader, redis, lambda entry_id: signals.audio_lag.note(lag_of(entry_id, clock.now())))
-    model = FireworksChat(settings.base_url, keys)
-    bell = CeleryBell(app)
+    model, speech, circuits, pacer = _inference(settings, keys, redis, clock)
+    bell, tools = CeleryBell(app), Tools.load(settings.tools, settings.mcp_file)
     services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock, metrics)
-    keeper = LeaseKeeper(store, clock, timing)
-    speech = FireworksSpeech(settings.audio_streaming_url, keys)
+    keeper, talks = LeaseKeeper(store, clock, timing), _talks(archive, store, clock)
     jobs = FireworksBatch(settings.api_url, settings.account_id, keys)
-    rows = SqlBatches(archive.database)
+    rows, keeping = SqlBatches(archive.database), SqlKeeping(archive.database)
     batches = BatchParts(jobs, rows, _files(settings), clock, random.random, settings.poll_s)
-    tools = Registry.load(settings.tools)
-    kinds = WorkerKinds(Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock, keys))
-    sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random)
-    writer = f"fireworks-workers {version('fireworks-workers')}"
+    parts = Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock, keys, circuits, talks,
+                  settings.prices, pacer, settings.text_calls, settings.budgets, RedisBudgets(redis))  # fmt: skip
+    sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random, _lacking(redis, app))
     try:
         store.start()
         reader.start()
+        await tools.start()
         yield Services(
-            Reception(services, keeper, kinds, _owner(), writer, settings.most_lives),
+            Reception(services, keeper, WorkerKinds(parts), _owner(), _writer(), settings.most_lives),
             keeper,
             sweeper,
             Poller(jobs, rows, store, sweeper, clock, settings.poll_s),
+            Purger(keeping, store, clock, settings.sql_retention_s, settings.live_ttl_s, metrics.purged),
             store,
             clock,
             signals,
         )
     finally:
-        for part in (reader, store, model, jobs, archive):
+        for part in (reader, store, tools, model, jobs, archive):
             await part.close()
         for client in (probing, reading, redis):
             await client.aclose()
+
+
+def _writer() -> str:
+    return f"fireworks-workers {version('fireworks-workers')}"
+
+
+async def _clock(redis: Redis) -> RedisClock:
+    """Return the clock, anchored if Redis answers: a worker starts without it, and serves nothing until it does."""
+    clock = RedisClock(redis)
+    try:
+        await clock.anchor()
+    except StoreUnavailable as exc:
+        _log.warning("clock.not_anchored", error=str(exc))
+    return clock
+
+
+def _lacking(redis: Redis, app: Celery) -> Lacking:
+    return Lacking(RedisQueues(redis), CeleryQueues(app))
 
 
 def _signals(redis: Redis, archive: SqlArchive, clock: Clock) -> Signals:
@@ -206,7 +293,10 @@ def _signals(redis: Redis, archive: SqlArchive, clock: Clock) -> Signals:
 
 def bad_request(exc: ValidationError) -> Failure:
     """Return the failure of a request that does not fit its contract: where and why, not what was in it."""
-    faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in exc.errors()[:8])
+    return _refused("; ".join(f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in exc.errors()[:8]))
+
+
+def _refused(faults: str) -> Failure:
     return Failure(code="bad_request", category="bad_request", message=faults[:2000], at_fault="caller")
 
 
@@ -228,10 +318,19 @@ def _unknown_credential(name: str) -> Failure:
     )
 
 
+def _credentials_in(request: Mapping[str, Any]) -> list[str]:
+    """Return the credentials that a request names; it has not been checked yet."""
+    route = request.get("route")
+    entries = [request, *(each for each in (route if isinstance(route, list) else []) if isinstance(each, dict))]
+    return [name for entry in entries if isinstance(name := entry.get("credential"), str)]
+
+
 def _card(spec: ToolSpec) -> ToolCard:
     return ToolCard(
-        spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue
-    )
+        spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue,
+        on_interrupt=spec.on_interrupt, show=spec.show, wait=spec.wait,
+        approval_s=spec.approval_timeout_s if spec.approval else None,
+    )  # fmt: skip
 
 
 def _credentials(settings: Settings) -> Credentials:
@@ -240,6 +339,38 @@ def _credentials(settings: Settings) -> Credentials:
 
 def _files(settings: Settings) -> InputFiles:
     return InputFiles(settings.batch_folder, private_urls=settings.private_urls)
+
+
+def _reading(settings: Settings) -> tuple[Redis, Redis]:
+    """Return clients of their own for the one blocking reader, and for probes."""
+    waits = (BLOCK_MS / 1000 + 5.0, CHECK_BOUND_S)
+    reading, probing = (connect(settings.redis_url, max_connections=1, timeout_s=each) for each in waits)
+    return reading, probing
+
+
+def _talks(archive: SqlArchive, store: RedisRuns, clock: Clock) -> Talks:
+    return Talks(SqlConversations(archive.database), store.known, clock)
+
+
+def _inference(
+    settings: Settings, keys: Credentials, redis: Redis, clock: Clock
+) -> tuple[FireworksChat, FireworksSpeech, Circuits, Pacer | None]:
+    """Return what asks the provider, and what is asked before it."""
+    pacer = Pacer(RedisLimiter(redis), clock, settings.limits) if settings.limiter else None
+    heard: dict[str, Any] = {"heard": pacer.heard} if pacer else {}
+    chat = FireworksChat(settings.base_url, keys, timeouts=timeouts_of(settings), **heard)
+    speech = FireworksSpeech(settings.audio_streaming_url, keys)
+    return chat, speech, Circuits(RedisBreakers(redis), clock), pacer
+
+
+def timeouts_of(settings: Settings) -> Timeouts:
+    """Return the deadlines of one answer."""
+    return Timeouts(
+        connect_s=settings.provider_connect_s,
+        first_token_s=settings.provider_first_token_s,
+        gap_s=settings.provider_gap_s,
+        total_s=settings.provider_total_s,
+    )
 
 
 def _owner() -> str:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from workers.adapters.sql.migrate import revision
 from workers.adapters.sql.tables import SCHEMA
-from workers.adapters.tools import Registry
+from workers.adapters.tools import Registry, Tools
 from workers.beat.entries import read_plans
 from workers.errors import Misconfigured
 from workers.ports import StoreUnavailable
@@ -37,7 +37,7 @@ def checked_settings(role: Role, taken: Collection[str] = ()) -> Settings:
     """Return the settings of a process; leave with one line per fault and exit code 1. `taken`: beat's own entries."""
     settings, faults = read(Settings, known_variables)
     if role == "worker":
-        faults += [*_tools(os.environ.get("FW_TOOLS", "")), *_folders(settings)]
+        faults += [*_tools(os.environ.get("FW_TOOLS", "")), *_mcp(os.environ.get("FW_MCP_FILE")), *_folders(settings)]
         faults += _schema(settings) if settings else []
     if role == "beat":
         faults += _entries(os.environ.get("FW_BEAT_FILE"), taken)
@@ -65,6 +65,14 @@ def _load(modules: str) -> list[str]:
         Registry.load(modules)
     except Misconfigured as exc:
         return [str(exc)]
+    return []
+
+
+def _mcp(file: str | None) -> list[str]:
+    try:
+        Tools.load("", Path(file) if file else None)
+    except Misconfigured as exc:
+        return str(exc).splitlines()
     return []
 
 

@@ -55,20 +55,27 @@ def url(*schemes: str, path: str = "", no_path: tuple[str, ...] = (), also: tupl
     return AfterValidator(check)
 
 
-def _json_object(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        found = json.loads(value)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError('is no JSON object: write {"name": "key"}')
-    return found
+def json_object(example: str) -> tuple[Any, Any]:
+    """Return the marks of a field that is given as JSON: pydantic-settings itself would raise, and hide the others.
+
+    `example` shows what to write.
+    """
+
+    def read_object(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError(f"is no JSON object: write {example}")
+        return found
+
+    return NoDecode, BeforeValidator(read_object)
 
 
-JSON_OBJECT: Final = (NoDecode, BeforeValidator(_json_object))
-"""Marks of a field that is given as JSON: pydantic-settings itself would raise, and hide the other faults."""
+JSON_OBJECT: Final = json_object('{"name": "key"}')
 
 
 def _check_url(value: str, schemes: Collection[str], wanted: str) -> None:

@@ -5,7 +5,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,14 +24,16 @@ from workers import control
 from workers.adapters.sql.migrate import migrate
 from workers.app import app
 from workers.bootstrap import Services, worker
+from workers.guarded import GuardedTask
 from workers.monitor import WorkerMonitor, add_signals
-from workers.pool import Job, LoopTask, OutcomeKind, StopReason, current_job, hooks_of, send_event_of
+from workers.pool import Job, OutcomeKind, StopReason, current_job, hooks_of, send_event_of
 from workers.pool import Outcome as PoolOutcome
-from workers.ports import StoreUnavailable
+from workers.ports import Clock, KeysDamaged, StoreUnavailable
 from workers.runners.outcome import Dropped, Ended, Outcome, Parked, Unreachable
 from workers.runners.reception import Message
 from workers.settings import Settings, read_settings
 from workers.telemetry import Metrics, trace_id_of
+from workers.transport.letters import Refused
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +67,7 @@ class Runtime:
     async def start(self) -> None:
         """Listen for probes, build the services, begin to renew and to sweep."""
         self._settings = read_settings()
-        metrics = Metrics()
+        metrics = Metrics(self._settings.told_apart)
         self._monitor = WorkerMonitor(self._settings, hooks_of(self._app).pool[0], metrics)
         if self._settings.database.startswith("sqlite"):
             # The default must work without a deploy step; a shared database is migrated by a job of its own.
@@ -74,6 +76,7 @@ class Runtime:
         self._loops = [
             asyncio.create_task(services.keeper.keep(), name="lease-keeper"),
             asyncio.create_task(services.sweeper.keep(), name="sweeper"),
+            asyncio.create_task(services.clock.keep(), name="clock"),
         ]
         control.install(self._cancel)
         control.tell_version(version("fireworks-workers"))
@@ -95,13 +98,26 @@ class Runtime:
 
     async def _signal_cancel(self, ids: list[str]) -> dict[str, control.Said]:
         runs = [run_id for run_id in ids if RUN_ID.fullmatch(run_id)]
-        signal = self.services.store.signal
-        # Every worker hears a revoke; the signal's id makes them one.
-        replies = await asyncio.gather(*(signal(run_id, "cancel", {"reason": "revoked"}, "revoke") for run_id in runs))
+        replies = await asyncio.gather(*(self._cancelled(run_id) for run_id in runs))
         woken = [run_id for run_id, reply in zip(runs, replies, strict=True) if reply == "woken"]
         await asyncio.gather(*(wake(self.services, run_id) for run_id in woken))
         found = {run_id: reply for run_id, reply in zip(runs, replies, strict=True) if reply != "missing"}
         return {run_id: "over" if reply == "finished" else "asked" for run_id, reply in found.items()}
+
+    async def _cancelled(self, run_id: str) -> str:
+        """Send the signal; every worker hears a revoke, and the signal's id makes them one."""
+        try:
+            return await self.services.store.signal(run_id, "cancel", {"reason": "revoked"}, "revoke")
+        except KeysDamaged:
+            return "woken"  # to be failed by whoever takes it
+
+    def knows(self, run_id: str) -> bool:
+        """Return whether there is a run of this id. From any thread but the loop's; may block."""
+        loop = self._loops[0].get_loop()
+        try:
+            return bool(asyncio.run_coroutine_threadsafe(self.services.store.known([run_id]), loop).result())
+        except StoreUnavailable:
+            return True  # nothing is said of what cannot be known
 
     async def drain(self) -> None:
         """Ask the runs to hand over."""
@@ -137,14 +153,25 @@ class _Waits(Retry):
         return repr(self.exc)
 
 
-class RunTask(LoopTask):
+class RunTask(GuardedTask):
     """A doorbell: its body is served by the reception; its outcome becomes the task's state."""
 
     abstract = True
     accept_late = True
     Request = "workers.pool.request:PatientRequest"
-    throws: Any = (RunFailed,)  # expected: logged without a stack trace
     resultrepr_maxsize = 1  # logs, events and Flower never carry content
+
+    def refusal(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Refused | None:
+        """See `GuardedTask`. What is refused under the id of a run that lives must not end that one for its caller."""
+        try:
+            run_id = check_run_id(self.request.id)
+        except BadRunId as exc:
+            return Refused("bad_run_id", str(exc))
+        refused = super().refusal(args, kwargs)
+        if refused is not None and held.knows(run_id):
+            self.bury(refused, args, kwargs)
+            raise Ignore("refused, and its id is that of a run")
+        return refused
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run in the job's thread: serve on the loop, then settle here, where the result backend may block."""
@@ -158,9 +185,11 @@ class RunTask(LoopTask):
                 raise Ignore(reason)
             case Unreachable(reason):
                 raise Reject(reason, requeue=True)
-            case Parked(why=why):
+            case Parked(lease, why):
                 # Publishes nothing: the run's next message is the sweeper's.
-                raise _Waits(f"parked: {why}", exc=RunIsParked(why))
+                parked = RunIsParked(why)
+                parked.life = (lease.epoch, lease.owner)
+                raise _Waits(f"parked: {why}", exc=parked)
             case _:
                 assert_never(outcome)
 
@@ -220,7 +249,7 @@ class RunTask(LoopTask):
             # Its message is gone and the run lives: to fail here would tell the caller of an end that is none.
             return Dropped("the worker shuts down; a sweeper rings")
         if isinstance(outcome, Ended):
-            self._announce_after(job, services)
+            self._announce_after(job, services, outcome.epoch)
         elif isinstance(outcome, Parked):
             _park_after(job, services, outcome)
         elif isinstance(outcome, Unreachable):
@@ -228,13 +257,7 @@ class RunTask(LoopTask):
         return outcome
 
     def _message(self, kind: Kind, request: Any) -> Message:
-        try:
-            run_id = check_run_id(self.request.id)
-        except BadRunId as exc:
-            raise RunFailed(
-                {"code": "bad_run_id", "category": "bad_request", "message": str(exc), "at_fault": "caller"}
-            ) from None
-        called = self.request
+        called, run_id = self.request, str(self.request.id)
 
         def signature(digest: str) -> str:
             stored = self.signature_from_request(called, args=(), kwargs={"request": {"stored": digest}})
@@ -242,22 +265,24 @@ class RunTask(LoopTask):
             return json.dumps(stored)
 
         trace = trace_id_of(called.get("traceparent"))
-        return Message(run_id, kind, request, signature, trace, is_expired=_is_expired(called.expires))
+        return Message(
+            run_id, kind, request, signature, trace, is_expired=_is_expired(called.expires, held.services.clock)
+        )
 
-    def _announce_after(self, job: Job, services: Services) -> None:
+    def _announce_after(self, job: Job, services: Services, epoch: int | None) -> None:
         run_id, loop = str(self.request.id), asyncio.get_running_loop()
 
         def announce(told: PoolOutcome) -> None:
             if _is_announced(told):
-                asyncio.run_coroutine_threadsafe(_announced(services, run_id), loop)
+                asyncio.run_coroutine_threadsafe(_announced(services, run_id, epoch), loop)
 
         job.on_outcome(announce)
 
 
-def _is_expired(expires: str | datetime | None) -> bool:
+def _is_expired(expires: str | datetime | None, clock: Clock) -> bool:
     """Whether the caller's `expires` has passed. Celery has refused what is no time."""
     when: datetime | None = maybe_iso8601(expires)
-    return when is not None and (when if when.tzinfo else when.replace(tzinfo=UTC)) < datetime.now(UTC)
+    return when is not None and (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() < clock.now()
 
 
 def _park_after(job: Job, services: Services, parked: Parked) -> None:
@@ -272,14 +297,14 @@ def _park_after(job: Job, services: Services, parked: Parked) -> None:
 
 async def _park(services: Services, parked: Parked) -> None:
     if not await services.reception.park(parked):
-        await wake(services, parked.run_id)
+        await wake(services, parked.lease.run_id)
 
 
 async def wake(services: Services, run_id: str) -> bool:
     """Ring for a run that is due; a sweeper does it a little later where this fails."""
     try:
         return await services.sweeper.wake(run_id)
-    except StoreUnavailable as exc:
+    except (StoreUnavailable, KeysDamaged) as exc:
         _log.warning("run.not_woken", run_id=run_id, error=str(exc))
         return False
 
@@ -295,9 +320,9 @@ def _is_announced(told: PoolOutcome) -> bool:
             return False
 
 
-async def _announced(services: Services, run_id: str) -> None:
+async def _announced(services: Services, run_id: str, epoch: int | None) -> None:
     try:
-        await services.store.announced(run_id)
-    except StoreUnavailable as exc:
+        await services.store.announced(run_id, epoch)
+    except (StoreUnavailable, KeysDamaged) as exc:
         # A sweeper will ring for the run, and the callbacks go out once more: at least once.
         _log.warning("run.not_announced", run_id=run_id, error=str(exc))

@@ -9,12 +9,16 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api_contracts.metering import Budget, Price
 from api_contracts.signing import SigningKeys
 from workers.errors import Misconfigured
-from workers.reading import JSON_OBJECT, must_read, read, url, variable_of
+from workers.reading import JSON_OBJECT, json_object, must_read, read, url, variable_of
 
 DAY_S = 86_400.0
 _OTHER_DATABASES: Final = ("postgres", "postgresql+psycopg", "sqlite+pysqlite", "sqlite+aiosqlite")
+_MOST_LABELS: Final = 8
+_PRICES: Final = json_object('{"model": {"prompt": "0.20", "completion": "0.80"}}')
+_BUDGETS: Final = json_object('{"day": {"limit": "25.00", "window_s": 86400, "by": ["tenant"]}}')
 OF_COMMANDS: Final = frozenset({"FW_CHAT_MODEL", "FW_EMULATOR_HOST", "FW_EMULATOR_PORT"})
 """Variables with our prefix that no settings object reads: of commands and of the Procfile."""
 
@@ -59,11 +63,32 @@ class Settings(BaseSettings):
     """SQL of the finished runs, `sqlite:///path` or `postgresql://`; default: SQLite in the state folder."""
     tools: str = ""
     """Modules to import for their tools, separated by commas."""
+    mcp_file: Path | None = None
+    """TOML file of the MCP servers whose tools a worker offers; each worker process connects to all of them."""
     credentials: Annotated[dict[str, SecretStr], *JSON_OBJECT] = Field(default_factory=dict)
     """Named provider keys as a JSON object; a request names one by `credential`."""
     credentials_dir: Path | None = None
     """Folder with a file for each further key, named as the credential, such as a mounted secret; read anew when it
     has changed. A file `FIREWORKS_API_KEY` in it stands for that variable."""
+    provider_connect_s: float = Field(default=10.0, gt=0, le=300)
+    """The provider must be reached within this time; past it an attempt fails with `provider_connect_timeout`."""
+    provider_first_token_s: float = Field(default=20.0, gt=0, le=3600)
+    """From asking to the first text, thought or call of an answer; past it: `provider_first_token_timeout`."""
+    provider_gap_s: float = Field(default=15.0, gt=0, le=3600)
+    """Between two chunks of an answer; past it: `provider_gap_timeout`."""
+    provider_total_s: float = Field(default=300.0, gt=0, le=86_400)
+    """From asking to the end of an answer; past it the run fails with `provider_total_timeout`."""
+    limiter: bool = True
+    """Whether workers keep within the provider's limits together: those that are set here, and those that its answers
+    state, while they also say that less than half is left. Background requests then leave room for interactive ones."""
+    limit_requests: float | None = Field(default=None, gt=0)
+    """Requests a minute of each account (credential); default: learned from the provider's answers."""
+    limit_prompt_tokens: float | None = Field(default=None, gt=0)
+    """Prompt tokens a minute of each account and model; default: learned."""
+    limit_uncached_tokens: float | None = Field(default=None, gt=0)
+    """The same without what the provider had in its cache; default: learned."""
+    limit_generated_tokens: float | None = Field(default=None, gt=0)
+    """Generated tokens a minute of each account and model; default: learned."""
     concurrency: int = Field(default=200, ge=1, le=10_000)
     """Runs that one process drives at the same time."""
     lease_s: float = Field(default=10.0, ge=0.5, le=300)
@@ -82,6 +107,9 @@ class Settings(BaseSettings):
     """Redis keys of a run that has not ended live this long after the last sign of life."""
     retention_s: float = Field(default=DAY_S, ge=1)
     """Redis keys of a finished run live this long."""
+    sql_retention_s: float = Field(default=90 * DAY_S, ge=0)
+    """SQL keeps finished runs, and the rows of their batches, for this long; then beat has them purged. 0 keeps them
+    for ever. No shorter than `FW_RETENTION_S`."""
     poll_s: float = Field(default=30.0, ge=0.1, le=300)
     """The least time between two looks at a job of the provider; a quiet job is looked at up to ten times less."""
     batch_folder: Path | None = None
@@ -98,6 +126,20 @@ class Settings(BaseSettings):
     """Port of `/live`, `/ready` and `/metrics` of each process; 0 takes a free one; default: none."""
     monitor_host: str = "127.0.0.1"
     """Address of the same; 0.0.0.0 in containers."""
+    text_call_models: str = ""
+    """Models, separated by commas, that write tool calls as JSON text at times: a whole answer of theirs that is calls
+    of the request's tools is taken for them. Not where the request asks for a form of the answer."""
+    metric_labels: str = "tenant"
+    """Labels of runs that the metrics tell apart, up to 8 separated by commas; `tenant` is the tenant,
+    `idempotency_key` an id made of tenant and key. The first 50 values of each count by themselves, the rest as
+    `other`."""
+    prices: Annotated[dict[str, Price], *_PRICES] = Field(default_factory=dict)
+    """What models cost, as a JSON object: of each name the price of a million tokens, `prompt`, `completion`, perhaps
+    `cached`, and `priority` with the same for answers of that tier. A model that is not in it has no cost."""
+    budgets: Annotated[dict[str, Budget], *_BUDGETS] = Field(default_factory=dict)
+    """What chats and cited answers may cost, as a JSON object: of each name the `limit` in the currency of the price
+    table, `window_s` (default 86400: a day of UTC), `by`, the labels whose values have a limit of their own (default
+    `["tenant"]`, the tenant), and `only`, the labels and values that a run must have to be under it."""
     beat_file: Path | None = None
     """TOML file with the operator's own entries for beat."""
     flower_auth: SecretStr = SecretStr("")
@@ -152,16 +194,40 @@ class Settings(BaseSettings):
         SigningKeys.read(keys.get_secret_value())
         return keys
 
+    @field_validator("metric_labels")
+    @classmethod
+    def _are_few(cls, names: str) -> str:
+        if len(_listed(names)) > _MOST_LABELS:
+            raise ValueError(f"must be at most {_MOST_LABELS} labels: each of them multiplies the series")
+        return names
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
         if self.renew_s >= self.lease_s:
             raise ValueError("FW_RENEW_S: must be shorter than FW_LEASE_S, or no lease would last")
+        if 0 < self.sql_retention_s < self.retention_s:
+            raise ValueError("FW_SQL_RETENTION_S: must be 0, or no shorter than FW_RETENTION_S")
         return self
 
     @property
     def signing(self) -> SigningKeys:
         """Return the keys that messages are signed with."""
         return SigningKeys.read(self.signing_keys.get_secret_value())
+
+    @property
+    def text_calls(self) -> list[str]:
+        """Return the names in `text_call_models`."""
+        return _listed(self.text_call_models)
+
+    @property
+    def told_apart(self) -> list[str]:
+        """Return the labels that the metrics tell apart, each once."""
+        return _listed(self.metric_labels)
+
+    @property
+    def limits(self) -> tuple[float | None, ...]:
+        """Return the operator's limits a minute, in the order of the meters (`core.limits.meters`)."""
+        return self.limit_requests, self.limit_prompt_tokens, self.limit_uncached_tokens, self.limit_generated_tokens
 
     @property
     def broker(self) -> str:
@@ -189,6 +255,10 @@ class Settings(BaseSettings):
             live_ttl_s=self.live_ttl_s,
             retention_s=self.retention_s,
         )
+
+
+def _listed(names: str) -> list[str]:
+    return list(dict.fromkeys(name for each in names.split(",") if (name := each.strip())))
 
 
 def state_folder(environ: Mapping[str, str] | None = None) -> Path:

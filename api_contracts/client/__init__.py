@@ -9,13 +9,22 @@ with Client(redis_url="redis://localhost") as client:
 """
 
 from api_contracts.client.aio import AsyncClient
-from api_contracts.client.envelope import tool_errors
-from api_contracts.client.guard import OutcomeUnknown, RedisGuard, at_most_once
+from api_contracts.client.envelope import tool_errors, tool_reply
+from api_contracts.client.guard import OutcomeUnknown, RedisGuard, SqlGuard, at_most_once
 from api_contracts.client.settings import ClientSettings
 from api_contracts.client.speaking import AsyncSession, Session
 from api_contracts.client.sync import Client
 
 __all__ = [
-    "AsyncClient", "AsyncSession", "Client", "ClientSettings", "OutcomeUnknown", "RedisGuard", "Session",
-    "at_most_once", "tool_errors",
+    "AsyncClient",
+    "AsyncSession",
+    "Client",
+    "ClientSettings",
+    "OutcomeUnknown",
+    "RedisGuard",
+    "Session",
+    "SqlGuard",
+    "at_most_once",
+    "tool_errors",
+    "tool_reply",
 ]  # fmt: skip

@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 _CONFIRM_S: Final = 5
 """RabbitMQ confirms within milliseconds; one that is blocked by an alarm does not until that ends."""
 
+_BOUNDS: Final = {"socket_timeout": 5, "socket_connect_timeout": 5, "socket_keepalive": True}
+"""A line to Redis that is half open answers nothing: without a bound whoever submits would wait for ever."""
+
 _AWAY = (OperationalError, KombuError, OSError, MessageNacked)
 _RETRY = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 0.5}
 
@@ -31,7 +34,7 @@ class Publisher:
         self._app = Celery(
             "fireworks-client", broker=broker_url, backend="disabled", set_as_current=False, amqp=SignedAmqp
         )
-        options = {"socket_connect_timeout": 5} if broker_url.startswith("redis") else {"confirm_publish": True}
+        options = _BOUNDS if broker_url.startswith("redis") else {"confirm_publish": True}
         self._app.conf.update(
             {
                 "task_serializer": "json",
@@ -44,16 +47,13 @@ class Publisher:
     def publish(self, submission: Submission, options: dict[str, Any]) -> bool:
         """Send; return False when the broker is away. The run is recorded, so a worker's sweep sends it then."""
         try:
-            self._app.send_task(
+            self._send(
                 submission.task,
                 kwargs={"request": {"stored": submission.digest}},
                 task_id=submission.run_id,
                 queue=submission.queue,
                 argsrepr="()",
                 kwargsrepr=HIDDEN,
-                retry=True,
-                retry_policy=_RETRY,
-                confirm_timeout=_CONFIRM_S,
                 **options,
             )
         except _AWAY as exc:
@@ -65,18 +65,25 @@ class Publisher:
         """Have a worker ring for a parked run that was sent a signal; return False when the broker is away: a worker's
         sweep does it then."""
         try:
-            self._app.send_task(
+            self._send(
                 WAKE,
                 kwargs={"run_id": run_id},
                 queue=CONTROL_QUEUE,
-                retry=True,
-                retry_policy=_RETRY,
-                confirm_timeout=_CONFIRM_S,
             )
         except _AWAY as exc:
             _log.warning("run %s is signalled but not woken: the broker is away (%s)", run_id, exc)
             return False
         return True
+
+    def _send(self, task: str, **message: Any) -> None:
+        """Send. After a line that broke at the wrong moment kombu may publish on a channel that it took apart, which it
+        notices by an AttributeError, and makes another the next time.
+        """
+        message |= {"retry": True, "retry_policy": _RETRY, "confirm_timeout": _CONFIRM_S}
+        try:
+            self._app.send_task(task, **message)
+        except AttributeError:
+            self._app.send_task(task, **message)
 
     def close(self) -> None:
         """Close the connections."""

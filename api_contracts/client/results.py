@@ -5,11 +5,13 @@ Needs the extra `sql`, which is imported on first use. It never writes, and know
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from api_contracts.conversations import Conversation
 from api_contracts.keys import check_run_id
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ RUNS_TABLE: Final = "fw_runs"
 
 BATCH_ROWS_TABLE: Final = "fw_batch_rows"
 """Table of the rows of batches; the columns that `SqlResults.batch_rows` reads never change their meaning."""
+
+CONVERSATIONS_TABLE: Final = "fw_conversations"
+COMMITS_TABLE: Final = "fw_commits"
+"""Tables of conversations and their versions; the columns that `SqlResults.conversation` reads never change their
+meaning."""
 
 _ROWS_A_PAGE: Final = 500
 
@@ -35,6 +42,9 @@ _DRIVERS: Final = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 _UNDEFINED_TABLE: Final = "42P01"
+
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 class MissingExtra(ImportError):
@@ -108,6 +118,43 @@ class SqlResults:
             raise ResultsUnavailable(brief(error)) from error
         return [_row_result(dict(row)) for row in found]
 
+    def conversation(self, tenant: str, conversation: str) -> Conversation | None:
+        """Return the newest version of a conversation, or None."""
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if self._file and not self._file.exists():
+            return None
+        its = {"tenant": _UNSTORABLE.sub("\ufffd", tenant), "conversation": conversation}
+        where = "tenant = :tenant AND conversation = :conversation"
+        row = text(
+            f"SELECT version, CAST(settings AS TEXT) AS settings, settings_version, tokens"  # noqa: S608 - constants
+            f" FROM {CONVERSATIONS_TABLE} WHERE {where}"
+        )
+        # A version is never changed, so what is newer than the one that was read first does not matter.
+        upto = f"FROM {COMMITS_TABLE} WHERE {where} AND version <= :version"
+        parts = text(
+            f"SELECT CAST(messages AS TEXT) {upto} AND version >="
+            f" COALESCE((SELECT MAX(version) {upto} AND whole), 0) ORDER BY version"
+        )
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(row, its).mappings().first()
+                if found is None:
+                    return None
+                kept = connection.execute(parts, its | {"version": found["version"]}).scalars().all()
+        except SQLAlchemyError as error:
+            if table_missing(error):
+                return None
+            raise ResultsUnavailable(brief(error)) from error
+        given = {**found, "settings": json.loads(found["settings"])}
+        messages = [message for part in kept for message in json.loads(part)]
+        return Conversation(id=conversation, tenant=tenant, messages=messages, **given)
+
+    async def aconversation(self, tenant: str, conversation: str) -> Conversation | None:
+        """Like `conversation`, from a thread of the loop's default executor."""
+        return await asyncio.to_thread(self.conversation, tenant, conversation)
+
     async def abatch_rows(self, run_id: str, after: int, states: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Like `batch_rows`, from a thread of the loop's default executor."""
         return await asyncio.to_thread(self.batch_rows, run_id, after, states)
@@ -124,7 +171,7 @@ class SqlResults:
 def rows_of(results: SqlResults | None) -> SqlResults:
     """Return what rows are read from; raise `BadDatabaseUrl` for a client that knows no database."""
     if results is None:
-        raise BadDatabaseUrl("the rows of a batch are in SQL: give the client the service's database_url")
+        raise BadDatabaseUrl("rows of batches and conversations are in SQL: give the client the service's database_url")
     return results
 
 

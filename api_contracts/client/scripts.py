@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
 from api_contracts import keys
-from api_contracts.names import queue_of
+from api_contracts.names import STT_QUEUE, queue_of
 from api_contracts.runs import RunQueued
 
 SPILL_BYTES = 64 * 1024
@@ -34,13 +35,21 @@ class ScriptCall:
 
 
 def load(package: str, name: str) -> str:
-    """Return the text of a script that is shipped in `package`."""
+    """Return the text of a script that is shipped in `package`, behind what every script may call."""
+    return _shipped("api_contracts.client", "index") + _shipped(package, name)
+
+
+def _shipped(package: str, name: str) -> str:
     return resources.files(package).joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
 SUBMIT = load("api_contracts.client", "submit")
 SIGNAL = load("api_contracts.client", "signal")
 AUDIO = load("api_contracts.client", "audio")
+RETRY = load("api_contracts.client", "retry")
+
+RETRY_LETTER = "retry"
+"""Type of the letter by which an operator's retry reaches the run. No sender of signals may use it."""
 
 
 def canonical(value: Mapping[str, Any]) -> str:
@@ -70,7 +79,16 @@ def submit_call(run_id: str, queued: RunQueued, blob: str | None, *, first_look_
     return ScriptCall(
         SUBMIT,
         (*of_run, keys.waiting(slot, queue)),
-        (run_id, queued.digest, queued.to_json(), blob or "", int(first_look_s * 1000), int(ttl_s * 1000), queue),
+        (
+            run_id,
+            queued.digest,
+            queued.to_json(),
+            blob or "",
+            int(first_look_s * 1000),
+            int(ttl_s * 1000),
+            queue,
+            "" if queued.deadline_s is None else math.ceil(queued.deadline_s * 1000),
+        ),
     )
 
 
@@ -81,6 +99,16 @@ def signal_call(run_id: str, kind: str, data: Mapping[str, Any], signal_id: str,
         (keys.lease(run_id), keys.inbox(run_id), keys.due(run_id[-1])),
         (kind, json.dumps(data, separators=(",", ":"), ensure_ascii=False), signal_id, int(ttl_s * 1000), run_id),
     )
+
+
+def retry_call(run_id: str, by: str, reason: str, *, ttl_s: float) -> ScriptCall:
+    """Build a retry. Replies: `reopened` (it was over), `woken` (it waits: ring for it), `running`, or why not:
+    `completed`, `session`, `telling`, `gone`, `missing`.
+    """
+    data = json.dumps({"by": by, "reason": reason}, separators=(",", ":"), ensure_ascii=False)
+    blobs = (keys.blob(run_id, number) for number in BLOBS)
+    of_run = (keys.lease(run_id), keys.due(run_id[-1]), keys.events(run_id), keys.inbox(run_id), keys.audio(run_id))
+    return ScriptCall(RETRY, (*of_run, *blobs), (run_id, data, int(ttl_s * 1000), STT_QUEUE))
 
 
 def audio_call(run_id: str, field: Literal["a", "c"], value: bytes | str, *, ttl_s: float) -> ScriptCall:

@@ -5,6 +5,7 @@
 local lease = redis.call('HMGET', KEYS[1], 'seq', 'status', 'parked', 'until')
 if not lease[1] then return 'missing' end
 if lease[2] then return 'finished' end
+index(3)
 if ARGV[3] ~= '' then
   -- Repeats come soon after the first, so the newest entries are enough to look at.
   for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 64)) do
@@ -18,6 +19,6 @@ redis.call('PEXPIRE', KEYS[2], ARGV[4])
 if ARGV[1] == 'cancel' then redis.call('HSET', KEYS[1], 'cancelled', 1) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if not lease[3] and (ARGV[1] ~= 'cancel' or tonumber(lease[4]) > now) then return 'sent' end
+if not lease[3] and (ARGV[1] ~= 'cancel' or (tonumber(lease[4]) or 0) > now) then return 'sent' end
 redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[5])
 return 'woken'

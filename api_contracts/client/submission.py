@@ -1,6 +1,6 @@
 """What both faces of the client do between the caller and the wire. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -55,7 +55,8 @@ def submission(kind: Kind, request: Request, run_id: str | None, settings: Clien
     queued, blob = spill(
         RunQueued(
             kind=kind, digest=digest_of(plain), writer=_writer(), tenant=tenant, labels=request.labels,
-            lane=request.lane, request=plain,
+            lane=request.lane, idempotency_key=request.idempotency_key, deadline_s=request.deadline_s,
+            conversation=request.conversation_id(), request=plain,
         )
     )  # fmt: skip
     script = submit_call(run_id, queued, blob, first_look_s=settings.lost_message_s, ttl_s=settings.live_ttl_s)
@@ -63,25 +64,42 @@ def submission(kind: Kind, request: Request, run_id: str | None, settings: Clien
 
 
 class Cursor:
-    """Where a follower stands in a journal. Feed it replies of XREAD; it gives each event once, in order."""
+    """Where a follower stands in a journal. Feed it replies of XREAD; it gives each event once, in order.
+
+    What strangers wrote there is passed over. `stuck`: the last reply had nothing else, and so will the next one until
+    the run's owner has cleared it away.
+    """
 
     def __init__(self, run_id: str, after: int) -> None:
         self.key = keys.events(keys.check_run_id(run_id))
         self.seq = after
         self.ended = False
+        self.stuck = False
+        self._at = f"{after}-0"
 
     @property
     def position(self) -> dict[Any, Any]:
         """Return XREAD's streams argument."""
-        return {self.key: f"{self.seq}-0"}
+        return {self.key: self._at}
 
     def take(self, reply: Any) -> list[Event]:
         """Return the new events of a reply."""
-        events = [Event.from_fields(fields) for _, entries in reply or () for _, fields in entries]
-        fresh = [event for event in events if event.seq > self.seq]
+        entries = [entry for _, page in reply or () for entry in page]
+        fresh = [event for event in ours_in(entries) if event.seq > self.seq]
+        before = self._at
         if fresh:
-            self.seq, self.ended = fresh[-1].seq, fresh[-1].terminal
+            self.seq, self.ended, self._at = fresh[-1].seq, fresh[-1].terminal, f"{fresh[-1].seq}-0"
+        # Past a stranger's entry only as long as the next event comes after it.
+        for entry_id in (_text(entry_id) for entry_id, _ in entries):
+            if entry_id.startswith(f"{self.seq}-"):
+                self._at = entry_id
+        self.stuck = bool(entries) and self._at == before
         return fresh
+
+
+def ours_in(entries: Iterable[tuple[Any, Mapping[Any, Any] | None]]) -> list[Event]:
+    """Return the events among the entries of a journal, in order."""
+    return [event for entry_id, fields in entries if (event := Event.from_entry(entry_id, fields)) is not None]
 
 
 def result_in(event: Event) -> tuple[Result | None, int | None]:
@@ -89,6 +107,10 @@ def result_in(event: Event) -> tuple[Result | None, int | None]:
     if (number := event.data.get("result_blob")) is not None:
         return None, int(number)
     return typed_result(event.data["result"]), None
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _writer() -> str:

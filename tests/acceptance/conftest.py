@@ -1,11 +1,13 @@
 """One cluster for the tests that kill nothing; a fresh name for each test; the combination that all run on."""
 
+import sys
 import uuid
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
+from tests.acceptance.apps.mcp_desk import servers_file
 from tests.acceptance.cluster import Cluster
 from tests.acceptance.combination import Combination
 from tests.servers import embedded_valkey
@@ -46,7 +48,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, new_cluster: NewCluster) -
     """
     folder = tmp_path_factory.mktemp("cluster")
     with embedded_valkey(folder / "valkey") as valkey:
-        made = new_cluster(folder, valkey, FW_LEASE_S="20", FW_SWEEP_S="0.5")
+        servers = str(servers_file(folder, sys.executable))
+        made = new_cluster(folder, valkey, FW_LEASE_S="20", FW_SWEEP_S="0.5", FW_MCP_FILE=servers)
         try:
             started = [made.worker("chat-1"), made.worker("chat-2"), made.tool_service()]
             for process in started:

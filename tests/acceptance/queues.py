@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import amqp
 from redis import Redis
 
+from api_contracts import keys
 from tests.rabbitmq import ctl, name_of
 
 JSON = {"content_type": "application/json", "content_encoding": "utf-8"}
@@ -64,7 +65,7 @@ class RedisQueues:
         return int(str(self.redis.llen(queue)))
 
     def unacknowledged(self) -> int:
-        return int(str(self.redis.hlen("unacked")))
+        return sum(int(str(self.redis.hlen(key))) for key in (keys.UNACKED, "unacked"))
 
     def drop(self, queue: str) -> int:
         count = self.waiting(queue)
@@ -82,7 +83,7 @@ class RedisQueues:
         self.redis.lpush(queue, envelope(queue, headers, body))
 
     def give_back(self, text: str) -> None:
-        """As kombu does it after the visibility timeout."""
+        """As kombu does it after the visibility timeout, for another service than ours."""
         entries = {tag: json.loads(entry) for tag, entry in self.redis.hgetall("unacked").items()}
         ((tag, (message, _, queue)),) = [
             (tag, entry) for tag, entry in entries.items() if text in base64.b64decode(entry[0]["body"]).decode()

@@ -4,12 +4,15 @@ from workers.emulator.batch import BatchConfig, BatchRule, BatchWhen
 from workers.emulator.scenes import Reply, Rule, Scene, ScriptedCall, Span, When
 from workers.emulator.speech import SpeechConfig, SpeechRule, SpeechWhen
 
-WORKER_TOOLS = ("lookup", "wait_pure", "wait_once", "raises", "hog")
-SERVICE_TOOLS = ("read", "charge", "broken", "bare", "absent")
+WORKER_TOOLS = ("lookup", "wait_pure", "wait_once", "raises", "hog", "wipe")
+DESK_TOOLS = ("desk_wait", "desk_sign")
+SERVICE_TOOLS = ("read", "charge", "broken", "bare", "absent", "dropped")
 _WORDS = "one two three four five six seven eight nine ten"
 
 SHORT_PACE, LONG_PACE = 20, 10
 """Tokens per second: the story's 40 tokens are a stream of 2 s, or of 4 s."""
+WISH_S = 8
+"""So long a provider that is asked `later` wants to be left alone, once: longer than a run keeps its worker."""
 STORY = " ".join([_WORDS] * 4)
 
 
@@ -27,7 +30,7 @@ def _tool_rules() -> list[Rule]:
     """`use TOOL KEY`: the model calls the tool with the key, then says what it was told."""
     named = [
         Rule(when=When(user_regex=rf"^use {tool} (\S+)", tool_results=0), reply=Reply(tool_calls=(_call(tool),)))
-        for tool in (*WORKER_TOOLS, *SERVICE_TOOLS, "no_such_tool")
+        for tool in (*WORKER_TOOLS, *DESK_TOOLS, *SERVICE_TOOLS, "no_such_tool")
     ]
     return [
         *named,
@@ -38,6 +41,7 @@ def _tool_rules() -> list[Rule]:
             reply=Reply(text="told: {tool_result:0} + {tool_result:1}"),
         ),
         Rule(when=When(user_regex=r"^use", tool_results=Span(min=1)), reply=Reply(text="told: {tool_result:0}")),
+        Rule(when=When(user_regex=r"^News of call \S+ \(\w+\):\n(.*)"), reply=Reply(text="heard: {match:1}")),
     ]
 
 
@@ -63,13 +67,17 @@ def _speech() -> SpeechConfig:
 
 
 def _batches() -> BatchConfig:
-    """A job takes three seconds, a minute of its time each; in jobs of rows `fail-N` three fail; a slow one lasts."""
+    """A job takes three seconds, a minute of its time each; in jobs of rows `fail-N` three fail; a slow one
+    lasts; of the model `emulated-small` the first is slow."""
     quick, slow = "VALIDATING:30/RUNNING:150/COMPLETED", "VALIDATING:30/RUNNING:36000/COMPLETED"
     return BatchConfig(
         speed=60,
         states=quick,
         rules=(
             BatchRule(when=BatchWhen(operation="create_job", model="emulated-new"), faults=(f"states={slow}",)),
+            BatchRule(
+                when=BatchWhen(operation="create_job", model="emulated-small"), faults=(f"states={slow}",), times=1
+            ),
             BatchRule(when=BatchWhen(operation="create_job"), faults=("fail_rows=fail-[123]",)),
         ),
     )
@@ -84,6 +92,27 @@ def _cited() -> list[Rule]:
         Rule(when=When(user_regex=r"cite well"), reply=Reply(text=_GOOD)),
         Rule(when=When(user_regex=r"cite badly"), reply=Reply(text=bad)),
         Rule(when=When(user_regex=r"cite slowly"), reply=Reply(text=_GOOD), pace=6),
+        Rule(when=When(user_regex=r"cite forever"), reply=Reply(text=_GOOD), faults=("stall_after=3",)),
+    ]
+
+
+def _mended() -> list[Rule]:
+    """`mend KEY`: a call, then a refusal by the provider, once; whoever asks again gets an answer."""
+    told = When(user_regex=r"^mend", tool_results=Span(min=1))
+    return [
+        Rule(when=When(user_regex=r"^mend (\S+)", tool_results=0), reply=Reply(tool_calls=(_call("lookup"),))),
+        Rule(when=told, reply=Reply(text="never"), faults=("403",), times=1),
+        Rule(when=told, reply=Reply(text="told: {tool_result:0}")),
+    ]
+
+
+def _misread() -> list[Rule]:
+    """`misread KEY`: a call with an argument of another name; told so, the right one."""
+    wrong = ScriptedCall(name="read", arguments='{"kye": "{match:1}"}')
+    return [
+        Rule(when=When(user_regex=r"^misread (\S+)", tool_results=0), reply=Reply(tool_calls=(wrong,))),
+        Rule(when=When(user_regex=r"^misread (\S+)", tool_results=1), reply=Reply(tool_calls=(_call("read"),))),
+        Rule(when=When(user_regex=r"^misread", tool_results=2), reply=Reply(text="told: {tool_result:1}")),
     ]
 
 
@@ -95,6 +124,7 @@ def scene() -> Scene:
         batch=_batches(),
         rules=(
             *_cited(),
+            *_misread(),
             Rule(when=When(user_regex=r"^(?:fail|slow) (.*)"), reply=Reply(text="{match:1}")),
             Rule(when=When(user_regex=r"(?s)^echo (.*)"), reply=Reply(text="{match:1}")),
             Rule(when=When(user_regex=r"^short"), reply=Reply(text=STORY), pace=SHORT_PACE),
@@ -102,9 +132,12 @@ def scene() -> Scene:
             _faulty("stall", "stall_after=3"),
             _faulty("twice500", "500", times=2),
             _faulty("denied", "403"),
+            _faulty("later", f"429={WISH_S}", times=1),
             _faulty("cut", "cut_after=5", times=1),
             _faulty("instream", "stream_error_after=5", times=1),
-            Rule(when=When(user_regex=r"^(twice500|cut|instream)"), reply=Reply(text=STORY)),
+            _faulty("mended", "403", times=1),
+            Rule(when=When(user_regex=r"^(twice500|cut|instream|later|mended)"), reply=Reply(text=STORY)),
             *_tool_rules(),
+            *_mended(),
         ),
     )

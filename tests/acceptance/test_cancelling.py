@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 
 from api_contracts.failure import RunNotFound
-from tests.acceptance.cluster import Cluster, say
+from tests.acceptance.cluster import Cluster, remote, say
 from tests.acceptance.journal import is_right, types
 from tests.waiting import eventually
 
@@ -63,6 +63,51 @@ def test_a_cancelled_run_is_revoked_and_its_connection_to_the_provider_closed(
     eventually(lambda: cluster.meta(name)["status"] == "REVOKED")
     eventually(lambda: cluster.provider()["disconnected"] == before["disconnected"] + 1)
     assert cluster.provider()["active"] == before["active"]
+
+
+@pytest.mark.requirement("CHAT-21", "RUN-06")
+def test_an_interrupt_keeps_what_was_said_and_closes_the_connection_to_the_provider(
+    cluster: Cluster, name: str
+) -> None:
+    before = cluster.provider()
+    cluster.client.chat.submit(say("stall"), run_id=name)
+    eventually(lambda: "chat.delta" in types(cluster.client.events(name)), within=60)
+    assert cluster.client.interrupt(name, by="ann")
+    events = list(cluster.client.follow(name, timeout_s=60))
+    assert is_right(events)
+    assert types(events)[-3:] == ["chat.message", "chat.usage", "run.completed"]
+    result = cluster.client.result(name)
+    said = "".join(event.data["text"] for event in events if event.type == "chat.delta")
+    assert (result.status, result.interrupted, result.message) == (
+        "completed", True, {"role": "assistant", "content": said},
+    )  # fmt: skip
+    assert said.startswith("one")
+    assert events[-3].data["by"] == "ann"
+    assert result.usage.estimated
+    eventually(lambda: cluster.meta(name)["status"] == "SUCCESS")
+    eventually(lambda: cluster.provider()["disconnected"] == before["disconnected"] + 1)
+    assert cluster.provider()["active"] == before["active"]
+
+
+@pytest.mark.requirement("CHAT-21", "TOOL-10")
+def test_an_interrupt_stops_the_calls_whose_tools_say_so_and_the_run_goes_on_with_the_others(
+    cluster: Cluster, name: str
+) -> None:
+    tools = ["wait_pure", remote("charge", effect="keyed")]
+    cluster.client.chat.submit(say(f"use late {name}", tools=tools), run_id=name)
+    eventually(lambda: cluster.board.marks(f"{name}.there") == ["charged"], within=60)
+    eventually(lambda: cluster.board.marks(f"{name}.here") == ["begun"], within=60)
+    cluster.client.interrupt(name)
+    eventually(lambda: "tool.call_cancelled" in types(cluster.client.events(name)), within=60)
+    for each in ("here", "there"):
+        cluster.board.open_gate(f"{name}.{each}")
+    events = list(cluster.client.follow(name, timeout_s=60))
+    assert is_right(events)
+    result = cluster.client.result(name)
+    assert {call.name: call.state for call in result.tool_calls} == {"wait_pure": "cancelled", "charge": "succeeded"}
+    assert result.message is not None
+    assert result.message["content"] == f"told: The call was stopped. + {name}.there was charged"
+    assert not result.interrupted
 
 
 @pytest.mark.requirement("RUN-06", "RUN-26")

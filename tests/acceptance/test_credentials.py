@@ -211,3 +211,13 @@ def command_lines(cluster: Cluster) -> dict[str, str]:
 def run(cluster: Cluster, *argv: str) -> str:
     done = subprocess.run(argv, env=cluster.env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr
+
+
+@pytest.mark.requirement("OPS-13", "CHAT-12")
+def test_a_route_whose_second_place_names_an_unknown_credential_is_refused_before_anyone_is_asked(
+    cluster: Cluster, name: str
+) -> None:
+    route = [MODEL, {"model": MODEL, "credential": "nobody"}]
+    result = cluster.client.chat.complete(say("echo never", model="", route=route), run_id=name, timeout_s=60)
+    assert result.failure is not None
+    assert (result.failure.code, result.rounds) == ("unknown_credential", 0)

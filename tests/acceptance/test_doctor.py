@@ -149,4 +149,4 @@ def test_a_schema_of_before_is_told_with_what_to_run(service: Cluster, tmp_path:
         old.execute(f"UPDATE {table} SET version_num = '0001'")
         old.commit()
     _, found = examined(service, FW_DATABASE_URL=f"sqlite:///{path}")
-    assert found["sql"] == ("no", "schema 0001, this version needs 0002: run `fireworks-workers migrate`")
+    assert found["sql"] == ("no", "schema 0001, this version needs 0005: run `fireworks-workers migrate`")

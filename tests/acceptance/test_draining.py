@@ -63,7 +63,7 @@ def test_what_does_not_end_within_the_drain_is_handed_over_and_nothing_new_is_ta
     for run_id in (streaming, waiting):
         events = list(cluster.client.follow(run_id, timeout_s=60))
         assert is_right(events)
-        assert lives(events) == [leaving.pid, staying.pid]
+        assert list(dict.fromkeys(lives(events))) == [leaving.pid, staying.pid]
     assert lives(cluster.client.follow(late, timeout_s=60)) == [staying.pid]
     assert cluster.client.result(streaming).message == {"role": "assistant", "content": STORY}
     assert cluster.client.result(waiting).message == {"role": "assistant", "content": f"told: {name} was charged"}

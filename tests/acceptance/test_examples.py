@@ -1,10 +1,11 @@
 """The examples for producers, each run as its own process against the whole service.
 
-Django, FastAPI and uvicorn are no dependencies of ours: their examples run where they are installed.
+Django and FastAPI are no dependencies of ours: their examples run where they are installed, and in `make clients`.
 """
 
 import importlib.util
 import json
+import os
 import socket
 import sys
 import urllib.request
@@ -15,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from api_contracts.runs import Event
-from tests.acceptance.cluster import MODEL, ROOT, Cluster, Process
+from tests.acceptance.cluster import CELERY, MODEL, QUIET, ROOT, Cluster, Process
 from tests.acceptance.examples import node
 from tests.acceptance.journal import is_right, types
 from tests.acceptance.scene import STORY
+from tests.clients.environments import WEB as WEB_PACKAGES
+from tests.clients.record import Record
+from tests.waiting import eventually
 
 WEB = {"django": "examples.django.app:application", "fastapi": "examples.fastapi.app:app"}
 
@@ -43,20 +47,45 @@ def test_node_tells_how_a_run_ended(cluster: Cluster, name: str) -> None:
     assert node(cluster, name, "denied").endswith("\nrun.failed\n")
 
 
+@pytest.fixture
+def shop(cluster: Cluster) -> Iterator[Process]:
+    """The worker of the plain Celery example."""
+    options = ("-n", "shop@here", "-Q", "shop", "-P", "solo", *QUIET)
+    served = cluster.start("shop", *CELERY, "examples.plain_celery.app", "worker", *options)
+    yield served.ready()
+    served.stop()
+
+
+@pytest.mark.requirement("OPS-18", "RUN-13")
+def test_a_plain_celery_service_enqueues_by_name_and_a_task_of_its_own_takes_the_result(
+    cluster: Cluster, shop: Process, name: str
+) -> None:
+    ask = ("-m", "examples.plain_celery.app")
+    asked = cluster.start("ask", sys.executable, *ask, f"echo yes {name}", FW_MODEL=MODEL, RUN_ID=name)
+    assert asked.popen.wait(timeout=60) == 0
+    assert asked.log().strip() == f"yes {name}"
+    eventually(lambda: shop.says(f"order 4711: yes {name}"), within=60)
+    refused = cluster.start("ask", sys.executable, *ask, "denied", FW_MODEL=MODEL, RUN_ID=f"{name}-2")
+    assert refused.popen.wait(timeout=60) == 1
+    eventually(lambda: shop.says(f"order 4711: run {name}-2 failed"), within=60)
+
+
 @pytest.fixture(params=WEB)
 def site(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
     """The address of an example under an ASGI server."""
+    path = str(WEB_PACKAGES.ready().packages) if os.environ.get("FW_TEST_CLIENTS") else ""
     for package in (request.param, "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: examples/{request.param} was not run")
+        if not path and importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: examples/{request.param} is for `make clients`")
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    served = cluster.start(
-        "site", sys.executable, "-m", "uvicorn", WEB[request.param], "--port", str(port), FW_MODEL=MODEL
-    )  # fmt: skip
+    argv, env = ("-m", "uvicorn", WEB[request.param], "--port", str(port)), {"FW_MODEL": MODEL, "PYTHONPATH": path}
+    served = cluster.start("site", sys.executable, *argv, **env)
     yield ready(served, port)
     served.stop()
+    if path:
+        Record.known().note(request.param, WEB_PACKAGES.version(request.param), "the service", "submit, stream, resume")
 
 
 def ready(served: Process, port: int) -> str:

@@ -1,6 +1,8 @@
 """Producers without a line of our code: Celery's send_task by name, and a message that is written byte by byte."""
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,9 +11,11 @@ import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
-from tests.acceptance.cluster import Cluster, say
+from api_contracts.names import TASK_OF, Kind, queue_of
+from tests.acceptance.cluster import ROOT, Cluster, say
 from tests.acceptance.journal import is_right, of_type, types
 from tests.acceptance.queues import by_hand, envelope
+from tests.rabbitmq import ctl, name_of
 from tests.waiting import eventually
 
 TASK, QUEUE = "fireworks.chat.complete", "fireworks.chat"
@@ -81,6 +85,29 @@ def test_a_message_that_expired_before_a_worker_began_it_fails_its_run_and_says_
     events = cluster.client.events(name)
     assert is_right(events)
     assert "chat.requested" not in types(events)
+    assert cluster.client.result(name).status == "failed"
+
+
+@pytest.fixture
+def policy(cluster: Cluster) -> None:
+    """Set what README says, on the cluster's own virtual host."""
+    (command,) = re.findall(r"`rabbitmqctl (set_policy .*)`", (ROOT / "README.md").read_text())
+    ctl("-p", name_of(cluster.broker), *shlex.split(command))
+
+
+@pytest.mark.requirement("RUN-12")
+@pytest.mark.broker("rabbitmq", "elsewhere an expired message stays in its queue: test_deadlines.py")
+@pytest.mark.parametrize("kind", ["stt", "batch"])
+@pytest.mark.usefixtures("policy")
+def test_a_message_that_rabbitmq_expired_fails_its_run_under_the_policy_of_the_readme(
+    cluster: Cluster, app: Celery, name: str, kind: Kind
+) -> None:
+    """No worker serves its queue, and RabbitMQ drops it: whoever serves `fireworks.control` ends the run."""
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    app.send_task(TASK_OF[kind], kwargs={"request": {}}, task_id=name, queue=queue_of(kind), expires=soon)
+    meta = eventually(lambda: (found := cluster.meta(name))["status"] == "FAILURE" and found, within=60)
+    assert meta["result"]["exc_message"][0]["code"] == "expired"
+    assert types(cluster.client.events(name)) == ["run.queued", "run.started", "run.failed"]
     assert cluster.client.result(name).status == "failed"
 
 

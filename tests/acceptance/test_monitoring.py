@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kombu import Connection
 
-from tests.acceptance.cluster import CELERY, KEY, Cluster, pause, remote, say
+from tests.acceptance.cluster import CELERY, KEY, READY_WITHIN_S, Cluster, pause, remote, say
 from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right
 from tests.acceptance.monitoring import asked, faults, lives, port_of, sample
@@ -63,7 +63,7 @@ def test_an_outage_of_redis_makes_a_worker_unready_and_kills_nobody(
     os.kill(own_valkey.pid, signal.SIGCONT)
     eventually(lambda: faults(worker) == {}, within=30)
     assert cluster.client.chat.complete(say("echo after"), timeout_s=60).status == "completed"
-    assert sample(worker, "fw_runs_total", kind="chat", status="completed") == 1
+    eventually(lambda: sample(worker, "fw_runs_total", kind="chat", status="completed") == 1)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_worker_lives_before_its_services_have_started(cluster: Cluster, own_v
 def test_a_port_in_use_stops_the_process_with_one_line(cluster: Cluster) -> None:
     port = port_of(cluster.worker("chat-1").ready())
     second = cluster.worker("chat-2", FW_MONITOR_PORT=str(port))
-    assert second.popen.wait(timeout=60) == 1
+    assert second.popen.wait(timeout=READY_WITHIN_S) == 1
     told = [json.loads(line)["event"] for line in second.log().splitlines() if '"critical"' in line]
     assert len(told) == 1
     assert f"FW_MONITOR_PORT: cannot listen on 127.0.0.1:{port} " in told[0]

@@ -2,11 +2,15 @@
 
 import pytest
 
+from api_contracts import keys
 from api_contracts.chat import ChatResult
+from api_contracts.keys import derived_task_id
 from api_contracts.runs import Event
-from tests.acceptance.cluster import Cluster, remote, say
+from tests.acceptance.apps import tool_service
+from tests.acceptance.cluster import CELERY, QUIET, Cluster, remote, say
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.waiting import eventually
+from workers.core.chat.background import RUNS
 
 SECRET = "table vaults"
 """In the text of what the failing tools raise."""
@@ -65,6 +69,21 @@ def test_a_tool_that_nobody_knows_is_answered_to_the_model_as_not_available(clus
     assert [call.state for call in result.tool_calls] == ["failed"]
 
 
+@pytest.mark.requirement("TOOL-04")
+def test_arguments_that_do_not_fit_go_back_to_the_model_which_mends_them(cluster: Cluster, name: str) -> None:
+    cluster.client.chat.submit(say(f"misread {name}", tools=[remote("read")]), run_id=name)
+    events, result = finished(cluster, name)
+    assert said(result) == f"told: {name} was read"
+    assert [call.state for call in result.tool_calls] == ["failed", "succeeded"]
+    assert result.tool_calls[0].content == (
+        "The arguments were refused: 'key' is a required property. "
+        "Call the tool again with arguments that fit its schema."
+    )
+    began = {event.data["call_id"] for event in of_type(events, "tool.call_started")}
+    assert result.tool_calls[0].call_id not in began
+    assert cluster.board.marks(name) == ["read"]
+
+
 @pytest.mark.requirement("TOOL-08")
 @pytest.mark.parametrize("tool", ["raises", "broken", "bare"])
 def test_a_raising_tool_gives_the_model_a_neutral_text_and_the_operator_the_detail(
@@ -100,6 +119,31 @@ def test_a_tool_that_never_answers_is_answered_by_its_deadline(
     assert len(set(lives(events))) == 1
 
 
+@pytest.mark.requirement("TOOL-08")
+def test_a_call_that_its_service_lost_is_answered_by_its_deadline_and_the_run_goes_on(
+    cluster: Cluster, name: str
+) -> None:
+    """Revoked, dropped, killed at work: from none of them comes a callback."""
+    queue, node = f"doomed-{name}", f"doomed-{name}@here"
+    options = ("-n", node, "-Q", queue, "-P", "threads", "-c", "2", *QUIET)
+    doomed = cluster.start("doomed", *CELERY, tool_service.__name__, "worker", *options).ready()
+    fates = {"read": "revoked", "dropped": "dropped", "charge": "killed"}
+    with cluster.foreign_app() as app:
+        revoked = derived_task_id(f"{name}-revoked", "1.0")
+        assert app.control.revoke(revoked, reply=True, destination=[node], timeout=10)
+    for tool, fate in fates.items():
+        wanted = remote(tool, queue=queue, effect="idempotent", timeout_s=8)
+        cluster.client.chat.submit(say(f"use {tool} {name}.{fate}", tools=[wanted]), run_id=f"{name}-{fate}")
+    eventually(lambda: cluster.board.marks(f"{name}.killed") == ["charged"], within=60)
+    eventually(lambda: cluster.board.marks(f"{name}.dropped") == ["dropped"], within=60)
+    doomed.kill()
+    for fate in fates.values():
+        _, result = finished(cluster, f"{name}-{fate}")
+        assert [call.state for call in result.tool_calls] == ["timed_out"], fate
+        assert said(result) == "told: The tool did not answer in time."
+    assert cluster.board.marks(f"{name}.revoked") == []
+
+
 @pytest.mark.requirement("TOOL-12", "TOOL-07")
 def test_a_late_result_is_recorded_and_not_applied(cluster: Cluster, name: str) -> None:
     tools = ["wait_pure", remote("charge", effect="idempotent", timeout_s=1)]
@@ -111,6 +155,30 @@ def test_a_late_result_is_recorded_and_not_applied(cluster: Cluster, name: str) 
     _, result = finished(cluster, name)
     assert {call.name: call.state for call in result.tool_calls} == {"wait_pure": "succeeded", "charge": "timed_out"}
     assert said(result) == f"told: {name}.here was waited for + The tool did not answer in time."
+
+
+@pytest.mark.requirement("TOOL-13", "TOOL-10")
+def test_a_call_in_the_background_is_answered_by_one_more_turn_when_it_is_over(cluster: Cluster, name: str) -> None:
+    """The run says that it goes on, tells how far it is, is parked, and wakes by the result."""
+    tool = remote("charge", effect="keyed", wait=False)
+    cluster.client.chat.submit(say(f"use charge {name}", tools=[tool]), run_id=name)
+    eventually(lambda: types(cluster.client.events(name)).count("chat.message") == 2, within=60)
+    (reserved,) = of_type(cluster.client.events(name), "tool.call_reserved")
+    news = {"call_id": reserved.data["call_id"], "token": reserved.data["token"], "final": False, "value": "half"}
+    assert cluster.client.signal(name, "tool_result", news)
+    eventually(lambda: cluster.redis.hget(keys.lease(name), "parked") == "1", within=60)
+    cluster.board.open_gate(name)
+    events, result = finished(cluster, name)
+    assert cluster.board.marks(name) == ["charged"]
+    first, second, third = (event.data["message"] for event in of_type(events, "chat.message"))
+    assert first["tool_calls"]
+    assert second["content"] == f"told: {RUNS}"
+    assert third["content"] == said(result) == f"heard: {name} was charged"
+    assert [call.state for call in result.tool_calls] == ["succeeded"]
+    assert types(events).count("chat.requested") == result.rounds == 3
+    assert [event.data["content"] for event in of_type(events, "tool.call_progress")] == ["half"]
+    order = [kind for kind in types(events) if kind in ("tool.batch_joined", "run.parked", "tool.call_result")]
+    assert order == ["tool.batch_joined", "run.parked", "tool.call_result"]
 
 
 @pytest.mark.requirement("TOOL-12")

@@ -147,7 +147,8 @@ async def failed(chat: ChatModel, **more: Any) -> tuple[list[dict[str, Any]], Fa
     """Return the chunks before the failure, and the failure."""
     chunks: list[dict[str, Any]] = []
     try:
-        async for together in chat.stream(BODY, **{"credential": None, "request_id": "run-1/1", **more}):
+        given = {"body": BODY, "credential": None, "request_id": "run-1/1", **more}
+        async for together in chat.stream(**given):
             chunks += together
     except ProviderFailed as error:
         return chunks, error.failure

@@ -21,7 +21,7 @@ from workers.adapters.clock import SystemClock
 from workers.adapters.redis.connection import connect
 from workers.adapters.redis.store import RedisRuns
 from workers.cli.embedded import EmbeddedValkey
-from workers.ports import Granted, LeaseLost, StoreUnavailable
+from workers.ports import Granted, KeysDamaged, Lease, LeaseLost, StoreUnavailable
 from workers.settings import Timing
 
 TIMING = Timing(lease_s=60, live_ttl_s=900)
@@ -78,13 +78,18 @@ async def store(own_valkey: EmbeddedValkey, recorder: Recorder) -> AsyncIterator
     await client.aclose()
 
 
+def held(run_id: str, epoch: int = 1) -> Lease:
+    """Return the lease that a run of `given_held_runs` has, or one that it has not."""
+    return Lease(run_id, epoch, "ann")
+
+
 async def given_held_runs(store: RedisRuns, count: int) -> list[str]:
     """Return runs that are held under epoch 1, each with a journal of two: the scripts are known by then."""
     run_ids = [new_run_id() for _ in range(count)]
     for run_id in run_ids:
         await store.submit(run_id, queued(), None)
         assert isinstance(await store.acquire(run_id, "ann", ""), Granted)
-        await store.append(run_id, 1, 1, [Said(text="first")])
+        await store.append(held(run_id), 1, [Said(text="first")])
     return run_ids
 
 
@@ -117,14 +122,14 @@ def sync_before_each_reply(server: EmbeddedValkey) -> None:
 async def test_what_all_runs_decide_in_a_tick_leaves_in_one_pipeline(store: RedisRuns, recorder: Recorder) -> None:
     run_ids = await given_held_runs(store, 50)
     recorder.sizes.clear()
-    await asyncio.gather(*(store.append(run_id, 1, 2, [Said(text="x")]) for run_id in run_ids))
+    await asyncio.gather(*(store.append(held(run_id), 2, [Said(text="x")]) for run_id in run_ids))
     assert recorder.sizes == [50]
 
 
 async def test_a_tick_with_very_many_appends_is_cut_into_pipelines(store: RedisRuns, recorder: Recorder) -> None:
     (run_id,) = await given_held_runs(store, 1)
     recorder.sizes.clear()
-    await asyncio.gather(*(store.append(run_id, 1, 2 + n, [Said(text=str(n))]) for n in range(600)))
+    await asyncio.gather(*(store.append(held(run_id), 2 + n, [Said(text=str(n))]) for n in range(600)))
     assert recorder.sizes == [512, 88]
     assert await said(store, run_id) == [str(n) for n in range(600)]
 
@@ -135,9 +140,9 @@ async def test_what_comes_while_a_pipeline_is_under_way_leaves_together_in_the_n
     run_ids = await given_held_runs(store, 20)
     recorder.sizes.clear()
     await plain.client_pause(60_000, all=False)
-    first = asyncio.create_task(store.append(run_ids[0], 1, 2, [Said(text="0")]))
+    first = asyncio.create_task(store.append(held(run_ids[0]), 2, [Said(text="0")]))
     await recorder.until(1)
-    others = [asyncio.create_task(store.append(run_id, 1, 2, [Said(text="x")])) for run_id in run_ids[1:]]
+    others = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids[1:]]
     await until(lambda: len(store._appender._pending) == len(others))
     await plain.client_unpause()
     await asyncio.gather(first, *others)
@@ -146,7 +151,7 @@ async def test_what_comes_while_a_pipeline_is_under_way_leaves_together_in_the_n
 
 async def test_appends_of_one_run_that_do_not_wait_for_each_other_keep_their_order(store: RedisRuns) -> None:
     (run_id,) = await given_held_runs(store, 1)
-    ends = await asyncio.gather(*(store.append(run_id, 1, 2 + n, [Said(text=str(n))]) for n in range(30)))
+    ends = await asyncio.gather(*(store.append(held(run_id), 2 + n, [Said(text=str(n))]) for n in range(30)))
     assert ends == list(range(3, 33))
     assert await said(store, run_id) == [str(n) for n in range(30)]
 
@@ -156,7 +161,7 @@ async def test_of_a_pipeline_only_the_stale_append_is_refused(store: RedisRuns) 
     run_ids = await given_held_runs(store, 9)
     epochs = [1, 1, 1, 7, 1, 1, 1, 1, 1]
     answers = await asyncio.gather(
-        *(store.append(run_id, epoch, 2, [Said(text="x")]) for run_id, epoch in zip(run_ids, epochs, strict=True)),
+        *(store.append(lease, 2, [Said(text="x")]) for lease in map(held, run_ids, epochs)),
         return_exceptions=True,
     )
     assert [type(answer) for answer in answers] == [LeaseLost if epoch == 7 else int for epoch in epochs]
@@ -172,7 +177,7 @@ async def test_the_server_is_killed_again_and_again_and_every_append_is_there_on
 
     async def write(run_id: str) -> None:
         while not over.is_set():
-            await store.append(run_id, 1, 2 + acknowledged[run_id], [Said(text=str(acknowledged[run_id]))])
+            await store.append(held(run_id), 2 + acknowledged[run_id], [Said(text=str(acknowledged[run_id]))])
             acknowledged[run_id] += 1
 
     writers = [asyncio.create_task(write(run_id)) for run_id in acknowledged]
@@ -195,7 +200,7 @@ async def test_an_append_that_begins_while_the_server_is_away_lands_when_it_is_b
     run_ids = await given_held_runs(store, 5)
     kill(own_valkey)
     recorder.sizes.clear()
-    waiting = [asyncio.create_task(store.append(run_id, 1, 2, [Said(text="x")])) for run_id in run_ids]
+    waiting = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids]
     await recorder.until(3)
     assert not any(task.done() for task in waiting)
     own_valkey.restart()
@@ -212,7 +217,7 @@ async def test_appends_whose_replies_are_lost_are_there_once(own_valkey: Embedde
         run_ids = await given_held_runs(store, 3)
         for round_ in range(4):
             proxy.cut_the_next_reply()
-            appends = (store.append(run_id, 1, 2 + round_, [Said(text=f"{round_}")]) for run_id in run_ids)
+            appends = (store.append(held(run_id), 2 + round_, [Said(text=f"{round_}")]) for run_id in run_ids)
             assert await asyncio.gather(*appends) == [3 + round_] * 3
         assert proxy.cuts == 4
         assert [await said(store, run_id) for run_id in run_ids] == [["0", "1", "2", "3"]] * 3
@@ -226,7 +231,7 @@ async def test_a_full_server_has_the_appends_wait_until_there_is_room(
     run_ids = await given_held_runs(store, 3)
     await plain.config_set("maxmemory", 1)
     recorder.sizes.clear()
-    waiting = [asyncio.create_task(store.append(run_id, 1, 2, [Said(text="x")])) for run_id in run_ids]
+    waiting = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids]
     await recorder.until(2)
     assert not any(task.done() for task in waiting)
     await plain.config_set("maxmemory", 0)
@@ -239,7 +244,7 @@ async def test_scripts_that_are_forgotten_all_the_time_stop_no_append(store: Red
 
     async def write(run_id: str) -> None:
         for number, word in enumerate(words):
-            await store.append(run_id, 1, 2 + number, [Said(text=word)])
+            await store.append(held(run_id), 2 + number, [Said(text=word)])
             await plain.script_flush()
 
     await asyncio.gather(*(write(run_id) for run_id in run_ids))
@@ -250,9 +255,9 @@ async def test_one_run_that_redis_refuses_leaves_the_others_alone(store: RedisRu
     bad, good = await given_held_runs(store, 2)
     await plain.set(keys.events(bad), "not a stream", ex=60)
     answers = await asyncio.gather(
-        store.append(bad, 1, 2, [Said(text="x")]), store.append(good, 1, 2, [Said(text="x")]), return_exceptions=True
+        *(store.append(held(run_id), 2, [Said(text="x")]) for run_id in (bad, good)), return_exceptions=True
     )
-    assert isinstance(answers[0], ResponseError)
+    assert isinstance(answers[0], KeysDamaged)
     assert answers[1] == 3
 
 
@@ -267,10 +272,10 @@ async def test_a_refusal_of_a_whole_pipeline_is_told_and_the_next_one_goes_out(
     await plain.script_flush()
     await plain.acl_setuser("us", enabled=True, commands=["-script"])
     with pytest.raises(ResponseError):
-        await store.append(run_id, 1, 2, [Said(text="x")])
+        await store.append(held(run_id), 2, [Said(text="x")])
     await plain.acl_setuser("us", enabled=True, commands=["+script"])
     async with asyncio.timeout(30):  # a dead appender would have us wait for ever
-        assert await store.append(run_id, 1, 2, [Said(text="x")]) == 3
+        assert await store.append(held(run_id), 2, [Said(text="x")]) == 3
     await store.close()
     await client.aclose()
 
@@ -280,12 +285,12 @@ async def test_who_still_waits_when_the_appender_is_closed_hears_so(
 ) -> None:
     under_way, waiting = await given_held_runs(store, 2)
     kill(own_valkey)
-    first = asyncio.create_task(store.append(under_way, 1, 2, [Said(text="x")]))
+    first = asyncio.create_task(store.append(held(under_way), 2, [Said(text="x")]))
     await recorder.until(len(recorder.sizes) + 1)
-    second = asyncio.create_task(store.append(waiting, 1, 2, [Said(text="x")]))
+    second = asyncio.create_task(store.append(held(waiting), 2, [Said(text="x")]))
     await until(lambda: len(store._appender._pending) == 1)
     await store.close()
-    for append in (first, second, asyncio.ensure_future(store.append(waiting, 1, 2, []))):
+    for append in (first, second, asyncio.ensure_future(store.append(held(waiting), 2, []))):
         with pytest.raises(StoreUnavailable):
             await append
 
@@ -295,9 +300,9 @@ async def test_a_caller_that_gives_up_waiting_holds_up_nobody(
 ) -> None:
     impatient, patient = await given_held_runs(store, 2)
     kill(own_valkey)
-    tasks = [asyncio.create_task(store.append(run_id, 1, 2, [Said(text="x")])) for run_id in (impatient, patient)]
+    tasks = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in (impatient, patient)]
     await recorder.until(len(recorder.sizes) + 1)
     tasks[0].cancel()
     own_valkey.restart()
     assert await tasks[1] == 3
-    assert await store.append(impatient, 1, 2, [Said(text="x")]) == 3
+    assert await store.append(held(impatient), 2, [Said(text="x")]) == 3

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -13,11 +13,16 @@ from api_contracts.keys import new_run_id
 from workers.adapters.memory.archive import MemoryArchive
 from workers.adapters.sql.archive import SqlArchive
 from workers.adapters.sql.migrate import migrate
-from workers.ports import Archive, RunRecord
+from workers.ports import Archive, Begun, RunRecord
+from workers.ports.register import FinishedRuns, Wanted
+
+
+class Kept(Archive, FinishedRuns, Protocol):
+    """What keeps finished runs also lists them."""
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
-async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Archive]:
+async def archive(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kept]:
     """An archive that may hold other runs already: each test makes run ids of its own."""
     if request.param == "memory":
         yield MemoryArchive()
@@ -79,7 +84,7 @@ async def test_a_later_epoch_replaces_every_field(archive: Archive) -> None:
     record = finished()
     later = finished(
         run_id=record.run_id, kind="batch", status="failed", epoch=4, tenant="other", labels={}, result={"failure": 1},
-        queued_at=1.0, finished_at=2.0,
+        finished_at=2.0, idempotency_key="k",
     )  # fmt: skip
     await archive.save(record)
     await archive.save(later)
@@ -91,6 +96,42 @@ async def test_an_older_epoch_is_dropped_in_silence(archive: Archive) -> None:
     await archive.save(record)
     await archive.save(replace(record, epoch=2, status="failed", result={}))
     assert await archive.load(record.run_id) == record
+
+
+@pytest.mark.requirement("RUN-03")
+async def test_a_record_of_a_lost_journal_never_replaces_one_of_the_next_whatever_its_epoch(archive: Archive) -> None:
+    record = finished(epoch=1)
+    before = replace(record, epoch=7, status="failed", queued_at=record.queued_at - 60.0)
+    await archive.save(before)
+    await archive.save(record)
+    assert await archive.load(record.run_id) == record
+    await archive.save(before)
+    assert await archive.load(record.run_id) == record
+
+
+# -- what has begun ----------------------------------------------------------------------------------------------------
+
+
+def begun(record: RunRecord) -> Begun:
+    return Begun(record.run_id, record.kind, record.tenant, record.labels, record.queued_at, "key")
+
+
+async def test_what_has_begun_is_noted_once_for_each_journal_and_the_first_stands(archive: Archive) -> None:
+    first = begun(finished())
+    assert (await archive.remembered(first.run_id))[1] is None
+    assert await archive.note(first)
+    assert await archive.note(first), "each life of a run says so again"
+    assert not await archive.note(replace(first, queued_at=first.queued_at + 60.0))
+    assert (await archive.remembered(first.run_id))[1] == first
+
+
+async def test_a_result_takes_the_note_of_its_own_journal_away_and_no_later_one(archive: Archive) -> None:
+    record = finished()
+    await archive.note(begun(record))
+    await archive.save(replace(record, queued_at=record.queued_at - 60.0))
+    assert (await archive.remembered(record.run_id))[1] == begun(record)
+    await archive.save(record)
+    assert (await archive.remembered(record.run_id))[1] is None
 
 
 async def test_the_same_epoch_may_correct_its_record(archive: Archive) -> None:
@@ -157,3 +198,43 @@ async def test_the_record_does_not_follow_later_changes_of_the_callers_values(ar
     assert kept.result == {"message": {"content": "hi"}}
     kept.result["message"]["content"] = "changed again"
     assert (await archive.load(record.run_id)).result == {"message": {"content": "hi"}}  # type: ignore[union-attr]
+
+
+@pytest.mark.requirement("RUN-18")
+async def test_finished_runs_are_listed_newest_first_and_without_their_results(archive: Kept) -> None:
+    tenant, failure = new_run_id(), {"code": "provider_unavailable", "message": "a\u0000b"}
+    said = {"run_id": "r", "kind": "chat", "status": "failed", "failure": failure, "message": "secret\u0000" * 999}
+    records = [finished(tenant=tenant, finished_at=1_700_000_000.0 + n, status="failed", result=said) for n in range(4)]
+    for record in records:
+        await archive.save(record)
+    await archive.save(finished(tenant=tenant, finished_at=1_700_000_009.0, labels={'q"t': "x", "team": "ads"}))
+    lines = await archive.finished(Wanted(tenant=tenant), 3)
+    assert [line.run_id for line in lines][1:] == [records[3].run_id, records[2].run_id]
+    assert [(line.standing, line.why, line.last) for line in lines] == [
+        ("completed", "", "run.completed"), *[("failed", "provider_unavailable", "run.failed")] * 2,
+    ]  # fmt: skip
+    assert lines[1].labels == {"team": "search"}
+    assert (lines[1].epoch, lines[1].ended_at, lines[1].queued_at) == (3, 1_700_000_003.0, 1_700_000_000.125)
+    assert "secret" not in repr(lines)
+
+
+@pytest.mark.requirement("RUN-18")
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [
+        (Wanted(standings={"failed"}), 1),
+        (Wanted(standings={"queued"}), 0),
+        (Wanted(kind="chat"), 2),
+        (Wanted(kind="stt"), 0),
+        (Wanted(labels={"team": "search"}), 1),
+        (Wanted(labels={"team": "search", "none": "x"}), 0),
+        (Wanted(labels={"q\"'t$.[0]": "it's"}), 1),
+        (Wanted(since=1_700_000_005.0), 1),
+    ],
+)
+async def test_finished_runs_are_chosen_by_what_is_known_of_them(archive: Kept, wanted: Wanted, number: int) -> None:
+    tenant = new_run_id()
+    await archive.save(finished(tenant=tenant, status="failed"))
+    labels = {"q\"'t$.[0]": "it's"}
+    await archive.save(finished(tenant=tenant, finished_at=1_700_000_009.0, labels=labels))
+    assert len(await archive.finished(replace(wanted, tenant=tenant), 10)) == number

@@ -80,9 +80,7 @@ class MemoryWorld:
                 self.service.lose(name)
 
     def finish(self, job: str) -> None:
-        source = self.service.datasets[self.service.jobs[job].wanted.dataset]
-        ids = [json.loads(line)["custom_id"] for data in source.files.values() for line in data.splitlines()]
-        answers = jsonl([{"custom_id": each, "response": {"choices": []}} for each in ids])
+        answers = jsonl([{"custom_id": each, "response": {"choices": []}} for each in self.service.ids_of(job)])
         self.service.finish(job, {"BIJOutputSet.jsonl": answers, "error-data": b""})
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api_contracts.chat import ChatRequest
 from tests.contract.scripted_provider import (
     BODY,
     END,
@@ -21,7 +22,14 @@ from tests.contract.scripted_provider import (
     whole,
 )
 from tests.unit.adapters.fireworks.wire import chunk, sse, usage_only
-from workers.ports import ProviderFailed
+from workers.adapters.fireworks.chat import FireworksChat
+from workers.core.chat.account import truncations
+from workers.core.chat.assembler import Answer, DeltaAssembler
+from workers.core.chat.body import body_of
+from workers.core.limits.meters import Stated, Word
+from workers.emulator import EmulatorConfig, Reply, Rule, Scene, serve
+from workers.emulator.catalogue import DEFAULT_MODELS
+from workers.ports import AnswerTimes, ProviderFailed
 
 # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -59,6 +67,25 @@ async def test_a_body_of_many_megabytes_is_sent() -> None:
     async with provider(whole) as (chat, server):
         await said(chat, {**BODY, "user": "x" * 3_000_000})
     assert len(server.asked[0].body) > 3_000_000
+
+
+@pytest.mark.requirement("OPS-10")
+@pytest.mark.parametrize("status", [200, 429])
+async def test_what_the_head_of_an_answer_says_of_the_limits_is_told(status: int) -> None:
+    async def answer(line: Line) -> None:
+        limits = {"X_RateLimit_Limit_Tokens_Generated": "36000", "x_ratelimit_remaining_tokens_generated": "9000"}
+        await line.head(status, **limits)
+        await line.send(sse(A, END) + b"data: [DONE]\n\n")
+        await line.end()
+
+    heard: list[Any] = []
+    async with provider(answer, heard=lambda *told: heard.append(told)) as (chat, _):
+        if status == 200:
+            await said(chat, credential="team-b")
+        else:
+            await failed(chat, credential="team-b")
+    word = Word(stated=(None, None, None, Stated(36_000.0, 0.25)), refused=status != 200)
+    assert heard == [("team-b", BODY["model"], word)]
 
 
 @pytest.mark.parametrize("odd", [{"seed": 2**70}, {"user": "\ud83d"}, {"user": object()}])
@@ -216,3 +243,49 @@ async def test_cancelling_the_reader_closes_the_connection_at_once(started: bool
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.wait_for(server.gone.wait(), 10)
+
+
+# -- times, and what is cut ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("CHAT-19")
+async def test_the_times_of_an_answer_are_written_down() -> None:
+    async def with_times(line: Line) -> None:
+        told = {"fireworks_server_time_to_first_token": "0.25", "fireworks_server_processing_time": "1.5"}
+        await line.head(**told, fireworks_prompt_tokens="12")
+        await line.send(sse(A, END))
+        await line.end()
+
+    async with provider(with_times) as (chat, server):
+        first, second = AnswerTimes(), AnswerTimes()
+        for times in (first, second):
+            async for _ in chat.stream(BODY, credential=None, request_id="r", times=times):
+                pass
+        assert server.connections == 1
+    assert 0 < (first.connect_s or 0) <= (first.first_byte_s or 0) < 10
+    assert second.connect_s == 0.0, "the connection was there"
+    assert first.server == {"server_time_to_first_token": 0.25, "server_processing_time": 1.5}
+
+
+@pytest.mark.requirement("CHAT-14")
+async def test_a_prompt_that_is_too_long_is_an_error_and_a_choice_cuts_the_answer() -> None:
+    small = next(card.id for card in DEFAULT_MODELS if card.id.endswith("small"))
+    running = await serve(EmulatorConfig(scene=Scene(rules=(Rule(reply=Reply(text="word " * 400)),))))
+    chat = FireworksChat(running.inference_url, lambda _: "fw_x")
+    asked = {"model": small, "max_tokens": 1000, "messages": [{"role": "user", "content": "tell me " * 100}]}
+    by_default = ChatRequest.model_validate(asked)
+    chosen = by_default.model_copy(update={"context_length_exceeded_behavior": "truncate"})
+    try:
+        _, failure = await failed(chat, body=body_of(by_default, {}, [], round_=1, tools=False))
+        assembler, body = DeltaAssembler(), body_of(chosen, {}, [], round_=1, tools=False)
+        for each in await said(chat, body):
+            assembler.feed(each)
+    finally:
+        await chat.close()
+        await running.close()
+    assert (failure.code, failure.retryable) == ("prompt_too_long", False)
+    answer = assembler.finish()
+    assert isinstance(answer, Answer)
+    (cut,) = truncations(body, answer, 1, 1)
+    assert (cut.what, cut.asked_tokens, cut.got_tokens) == ("answer", 1000, answer.usage.completion_tokens)
+    assert cut.got_tokens < 512

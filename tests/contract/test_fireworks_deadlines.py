@@ -1,6 +1,7 @@
 """The deadlines of an answer, each with its own code (CHAT-11), over real sockets."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,12 @@ from tests.contract.scripted_provider import (
 from tests.unit.adapters.fireworks.wire import sse
 from tests.waiting import eventually_async
 from workers.adapters.fireworks.chat import FireworksChat
+from workers.adapters.fireworks.deadlines import Timeouts
+from workers.bootstrap import timeouts_of
+from workers.emulator import EmulatorConfig, Rule, Scene, serve
+from workers.emulator.catalogue import DEFAULT_MODELS
 from workers.ports import ProviderFailed
+from workers.settings import read_settings
 
 pytestmark = pytest.mark.requirement("CHAT-11")
 
@@ -84,6 +90,65 @@ async def test_an_answer_that_never_ends_has_its_own_code() -> None:
         await asyncio.wait_for(server.gone.wait(), 10)
     assert chunks
     assert (failure.code, failure.retryable) == ("provider_total_timeout", False)
+
+
+async def test_an_answer_that_never_ends_and_never_pauses_is_given_up_at_a_size() -> None:
+    async def pour(line: Line) -> None:
+        await line.head()
+        while True:
+            await line.send(sse(*[A] * 50, done=False))
+
+    async with provider(pour, most_bytes=2_000_000) as (chat, _):
+        chunks, failure = await failed(chat)
+    assert 0 < len(chunks) * len(sse(A, done=False)) <= 2_000_000
+    assert (failure.code, failure.retryable) == ("provider_answer_too_large", False)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "code"), [([], "provider_first_token_timeout"), ([ROLE, A], "provider_gap_timeout")]
+)
+async def test_a_provider_that_sends_byte_after_byte_and_no_chunk_is_given_up(spoken: list[Any], code: str) -> None:
+    """A byte a second keeps a connection alive and completes an event in five minutes."""
+
+    async def drip(line: Line) -> None:
+        await line.head()
+        if spoken:
+            await line.send(sse(*spoken, done=False))
+        await line.send(b"data: ")
+        await line.repeat_until_gone(b" ")
+
+    async with provider(drip, timeouts=timeouts(first_token_s=2 * SOON, gap_s=2 * SOON)) as (chat, server):
+        chunks, failure = await failed(chat)
+        await asyncio.wait_for(server.gone.wait(), 10)
+    assert (chunks, failure.code) == (spoken, code)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("slow_first_token=30", "provider_first_token_timeout"),
+        ("stall_after=2", "provider_gap_timeout"),
+        ("drip=20", "provider_first_token_timeout"),
+        ("endless,pace=200", "provider_total_timeout"),
+    ],
+)
+async def test_the_stand_in_plays_each_deadline(fault: str, code: str) -> None:
+    running = await serve(EmulatorConfig(scene=Scene(rules=(Rule(faults=tuple(fault.split(","))),))))
+    bounds = timeouts(first_token_s=1, gap_s=1, total_s=2)
+    chat = FireworksChat(running.inference_url, lambda _: "fw_x", timeouts=bounds)
+    body = {"model": DEFAULT_MODELS[0].id, "messages": [{"role": "user", "content": "Tell me a story"}]}
+    try:
+        _, failure = await failed(chat, body=body)
+    finally:
+        await chat.close()
+        await running.close()
+    assert failure.code == code
+
+
+def test_each_deadline_is_a_setting_of_its_own() -> None:
+    given = {"provider_connect_s": 1, "provider_first_token_s": 2, "provider_gap_s": 3, "provider_total_s": 4}
+    assert timeouts_of(read_settings(redis_url="redis://none", **given)) == Timeouts(1, 2, 3, 4)
+    assert timeouts_of(read_settings(redis_url="redis://none")) == Timeouts()
 
 
 async def test_a_total_that_is_shorter_than_the_first_token_deadline_counts() -> None:

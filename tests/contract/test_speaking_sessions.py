@@ -68,7 +68,7 @@ class Booth:
         assert isinstance(granted, Granted)
         result = SttResult(run_id=run_id, status="completed", text="ok").model_dump(mode="json", exclude_none=True)
         end = RunCompleted(result=result)
-        await self.store.append(run_id, granted.epoch, granted.seq, [end], terminal="completed")
+        await self.store.append(granted.lease, granted.seq, [end], terminal="completed")
         await self.store.announced(run_id)
 
 
@@ -183,7 +183,7 @@ async def test_the_result_of_another_kind_of_run_is_refused(booth: Booth) -> Non
     granted = await booth.store.acquire(run_id, "ann", "")
     assert isinstance(granted, Granted)
     chat = RunCompleted(result={"run_id": run_id, "kind": "chat", "status": "completed"})
-    await booth.store.append(run_id, granted.epoch, granted.seq, [chat], terminal="completed")
+    await booth.store.append(granted.lease, granted.seq, [chat], terminal="completed")
     with pytest.raises(TypeError, match="kind 'chat'"):
         await call(booth.client.stt.session(run_id).result, timeout_s=10)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from alembic import command
@@ -57,13 +58,17 @@ def upgrade(url: str, number: str) -> None:
 @pytest.mark.requirement("OPS-15")
 async def test_the_first_schema_with_data_is_brought_to_the_newest(empty_database: str) -> None:
     upgrade(empty_database, "0001")
-    archive = SqlArchive(empty_database)
+    columns = "run_id, kind, status, epoch, tenant, labels, result, queued_at, finished_at"
+    values = """'run-1', 'chat', 'completed', 3, 'acme', '{"a": "b"}', '{"n": [1, null]}', 1.5, 2.5"""
+    told(empty_database, f"INSERT INTO fw_runs ({columns}) VALUES ({values})")
     record = RunRecord("run-1", "chat", "completed", 3, "acme", {"a": "b"}, {"n": [1, None]}, 1.5, 2.5)
-    await archive.save(record)
+    archive = SqlArchive(empty_database)
     migrate(empty_database)
     migrate(empty_database)
     assert revision(empty_database) == await archive.check() == SCHEMA
     assert await archive.load("run-1") == record
+    told(empty_database, f"INSERT INTO fw_runs ({columns}) VALUES ({values.replace('run-1', 'run-2')})")
+    assert await archive.load("run-2") == replace(record, run_id="run-2"), "written by a worker of that release"
     await archive.close()
 
 

@@ -10,15 +10,15 @@ from tests.contract.run_store.worlds import TIMING, RedisWorld, given_held_run, 
 from tests.servers import kill
 from workers.adapters.redis.store import RedisRuns
 from workers.cli.embedded import EmbeddedValkey
-from workers.ports import Granted, StoreUnavailable
+from workers.ports import Granted, Lease, StoreUnavailable
 
 Call = Callable[[RedisRuns, str], Awaitable[Any]]
 
 WRITES: dict[str, Call] = {
     "submit": lambda store, run_id: store.submit(run_id + "-2", queued(), None),
     "acquire": lambda store, run_id: store.acquire(run_id, "ann", ""),
-    "renew": lambda store, run_id: store.renew([(run_id, 1)]),
-    "release": lambda store, run_id: store.release(run_id, 1),
+    "renew": lambda store, run_id: store.renew([Lease(run_id, 1, "ann")]),
+    "release": lambda store, run_id: store.release(Lease(run_id, 1, "ann")),
     "announced": lambda store, run_id: store.announced(run_id),
     "put_blob": lambda store, run_id: store.put_blob(run_id, 1, "value"),
     "signal": lambda store, run_id: store.signal(run_id, "cancel", {}, "1"),
@@ -62,7 +62,7 @@ async def test_every_write_to_a_full_server_is_refused_and_works_once_there_is_r
         await world.store.acquire(run_id, "ann", "")
     if name == "announced":
         assert isinstance(await world.store.acquire(run_id, "ann", ""), Granted)
-        await world.store.append(run_id, 1, 1, [queued()], terminal="completed")
+        await world.store.append(Lease(run_id, 1, "ann"), 1, [queued()], terminal="completed")
     await world.pass_time(TIMING.lost_message_s)
     before = await world.redis.hgetall(keys.lease(run_id))
     await world.redis.config_set("maxmemory", 1)
@@ -83,5 +83,5 @@ async def test_leases_and_journals_are_the_same_after_the_server_was_killed(
     own_valkey.restart()
     for client in world.clients:
         await client.connection_pool.disconnect()
-    assert await world.store.renew([(run_id, granted.epoch)]) == set()
+    assert await world.store.renew([granted.lease]) == set()
     assert await said(world, run_id) == []

@@ -111,12 +111,12 @@ class Room:
         self.run_id = await eventually_async(found, within=30)
         granted = await self.store.acquire(self.run_id, "ann", "")
         assert isinstance(granted, Granted)
-        self._epoch, self._seq = granted.epoch, granted.seq
+        self._lease, self._seq = granted.lease, granted.seq
         await self.tells(RunStarted(owner="ann"))
         return RunQueued.model_validate((await self.store.read(self.run_id))[0].data)
 
     async def tells(self, *events: EventData, terminal: Status | None = None) -> None:
-        self._seq = await self.store.append(self.run_id, self._epoch, self._seq, events, terminal=terminal)
+        self._seq = await self.store.append(self._lease, self._seq, events, terminal=terminal)
 
     async def ends_it(self, status: Status, **fields: Any) -> None:
         result = SttResult(run_id=self.run_id, status=status, **fields).model_dump(mode="json", exclude_none=True)

@@ -4,14 +4,16 @@ What `workers.runtime` does with an outcome is done here again in a few lines: i
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from api_contracts.runs import RunQueued
+from workers.adapters.memory.runs import MemoryRuns
 from workers.core.chat.acts import SendCall
-from workers.ports import StoreUnavailable
+from workers.ports import Lease, StoreUnavailable
 from workers.runners.outcome import Ended, Parked, Unreachable
 from workers.runners.reception import Message
 
@@ -60,11 +62,13 @@ class Broker:
     async def _bring(self, message: RunMessage | Delivery, delay_s: float) -> None:
         world = self._world
         await world.clock.sleep_until(world.clock.now() + delay_s)
-        while not (living := [worker for worker in world.workers if not worker.process.dead]):
+        while not (taking := [each for each in world.workers if not (each.process.dead or each.process.draining)]):
             await world.clock.sleep_until(world.clock.now() + 1.0)
-        worker = world.chance.choice(living)
+        worker = world.chance.choice(taking)
         serving = worker.process.start(_serve(worker, message))
+        worker.process.serving += 1
         await asyncio.wait([serving])
+        worker.process.serving -= 1
         if serving.cancelled() and not isinstance(message, RunMessage):
             self.put(message, safely=True)  # acknowledged only when it is in the inbox
 
@@ -88,9 +92,9 @@ async def _serve_run(worker: "Worker", message: RunMessage) -> None:
     try:
         if isinstance(outcome, Ended):
             await worker.celery.told(message.run_id, outcome.status)
-            await worker.store.announced(message.run_id)
+            await worker.store.announced(message.run_id, outcome.epoch)
         elif isinstance(outcome, Parked):
-            await worker.celery.told(message.run_id, "parked")
+            await worker.celery.parked(outcome.lease)
             if not await worker.reception.park(outcome):
                 await worker.sweeper.wake(message.run_id)
         elif isinstance(outcome, Unreachable):
@@ -108,14 +112,16 @@ async def _post(worker: "Worker", delivery: Delivery) -> None:
         except StoreUnavailable:
             await worker.process.sleep_until(worker.process.now() + 1.0)
     if reply == "woken":
-        await worker.sweeper.wake(delivery.run_id)
+        with contextlib.suppress(StoreUnavailable):  # a sweeper rings
+            await worker.sweeper.wake(delivery.run_id)
 
 
 class Celery:
     """The result backend, and the acknowledgement of a message."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: MemoryRuns) -> None:
         self.states: dict[str, list[str]] = {}
+        self._store = store
 
     async def accept(self) -> None:
         """Acknowledge."""
@@ -123,6 +129,12 @@ class Celery:
     async def told(self, run_id: str, state: str) -> None:
         """Store a task's state."""
         self.states.setdefault(run_id, []).append(state)
+
+    async def parked(self, lease: Lease) -> None:
+        """Store that the run waits, while the lease is the parking life's (`parked.lua`)."""
+        run = self._store._runs.get(lease.run_id)
+        if run and (run.epoch, run.owner, run.status) == (lease.epoch, lease.owner, None):
+            await self.told(lease.run_id, "parked")
 
 
 class SimBell:

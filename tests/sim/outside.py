@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from api_contracts.chat import Effect
 from api_contracts.client.envelope import opened
 from api_contracts.failure import Failure
+from tests.sim.talks import is_news, mixed
 from workers.core.chat.acts import SendCall
+from workers.core.chat.background import RUNS, tells
 from workers.core.chat.cards import ToolCard
 from workers.ports import ProviderFailed, ToolOutcome
 
@@ -20,9 +22,19 @@ HERE: Final[dict[str, Effect]] = {"look": "pure", "note": "idempotent", "charge"
 """Tools of the worker."""
 ELSEWHERE: Final[dict[str, Effect]] = {"ship": "keyed", "bill": "at_most_once"}
 """Tools of another service, which guards them."""
+SOURCES: Final = {"a": "The lighthouse was built in 1874.", "b": "The lamp burned oil until 1931."}
+CITED: Final = 'It was "built in 1874" [1]. Its lamp burned oil until 1931 [2].'
 BROKEN_OFF: Final = Failure(
     code="provider_stream_broken", category="transport", message="broken off", retryable=True, at_fault="provider"
 )
+
+
+SENT_AWAY: Final = Failure(
+    code="provider_overloaded", category="overloaded", message="come back later", retryable=True, at_fault="provider",
+    retry_after_s=20.0,
+)  # fmt: skip
+SLOW_S: Final = 12.0
+"""So long the other service takes where the run has to wait: longer than a run keeps its worker."""
 
 
 def answer_of(tool: str) -> str:
@@ -38,12 +50,19 @@ class Provider:
         self._rounds = rounds
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """See the port."""
-        self._world.found += faults_of(body["messages"])
-        asked = sum(bool(message.get("tool_calls")) for message in body["messages"])
-        chunks = _wants(self._rounds[asked]) if asked < len(self._rounds) else _tells(body["messages"])
+        self._world.found += faults_of(body["messages"]) + mixed(body["messages"])
+        messages = _of_this_turn(body["messages"])
+        asked = sum(bool(message.get("tool_calls")) for message in messages)
+        if self._world.scenario.waits and asked not in self._world.sent_away:
+            self._world.sent_away.add(asked)
+            raise ProviderFailed(SENT_AWAY)
+        if asked < len(self._rounds) and body.get("tools"):
+            chunks = _wants(self._rounds[asked])
+        else:
+            chunks = _wants(doubts) if (doubts := _in_doubt(messages)) else _tells(messages)
         breaks = self._world.plan.lossy and self._world.chance.random() < 0.1
         for number, chunk in enumerate(chunks):
             await self._world.clock.sleep_until(self._world.clock.now() + self._world.chance.uniform(0.05, 0.4))
@@ -52,11 +71,84 @@ class Provider:
             yield [chunk]
 
 
+class CitingProvider:
+    """`ChatModel` that answers from the sources, in pieces."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    async def stream(
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """See the port."""
+        world = self._world
+        breaks = world.plan.lossy and world.chance.random() < 0.1
+        for place in range(0, len(CITED), 9):
+            await world.clock.sleep_until(world.clock.now() + world.chance.uniform(0.05, 0.4))
+            if breaks and place > len(CITED) / 2:
+                raise ProviderFailed(BROKEN_OFF)
+            yield [_chunk({"content": CITED[place : place + 9]})]
+        yield [_chunk({}, "stop")]
+
+
+async def signal(world: "World", run_id: str, after_s: float, kind: str, signal_id: str) -> None:
+    """Be somebody who signals. In a lossy world signals overtake each other, and are sent again."""
+    late = world.chance.uniform(0.0, 3.0) if world.plan.lossy else 0.0
+    await world.clock.sleep_until(world.clock.now() + after_s + late)
+    for _ in range(2 if world.plan.lossy and world.chance.random() < 0.3 else 1):
+        if await world.store.signal(run_id, kind, {"reason": "enough"}, signal_id) == "woken" and not world.plan.lossy:
+            world.wake(run_id)
+        await world.latency()
+
+
+async def approve(world: "World", run_id: str) -> None:
+    """Be somebody who looks now and then, and lets every call be made that waits."""
+    while True:
+        await world.clock.sleep_until(world.clock.now() + 7.0)
+        events = await world.store.read(run_id)
+        waiting = [e.data["call_id"] for e in events if e.type == "tool.call_reserved" and e.data.get("approval")]
+        judged = {e.data["call_id"] for e in events if e.type == "tool.call_approved"}
+        for call_id in waiting:
+            if call_id not in judged:
+                data = {"call_id": call_id, "by": "ann"}
+                if await world.store.signal(run_id, "approve", data, f"approve-{call_id}") == "woken":
+                    world.wake(run_id)
+
+
+async def retry(world: "World", run_id: str, after_s: float) -> None:
+    """Be an operator who retries what did not complete, until it lives or there is no need to."""
+    await world.clock.sleep_until(world.clock.now() + after_s)
+    while await world.store.retry(run_id, "ann", "once more") in ("telling", "running", "woken", "missing"):
+        await world.clock.sleep_until(world.clock.now() + 2.0)
+    world.retried = True
+    world.wake(run_id)
+
+
 def faults_of(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say where calls and results do not match (each call has one result before the model is asked again)."""
+    """Say where calls and results do not match (each call has one result before the model is asked again).
+
+    Of a call that ran in the background the model hears once more, and only of such a call.
+    """
     wanted = [call["id"] for message in messages for call in message.get("tool_calls") or []]
     given = [str(message.get("tool_call_id")) for message in messages if message["role"] == "tool"]
-    return [] if sorted(wanted) == sorted(given) else [f"the model was told {given} for {wanted}"]
+    ran = [str(message.get("tool_call_id")) for message in messages if message.get("content") == RUNS]
+    late = [call_id for message in messages if is_news(message) for call_id in wanted if tells(message, call_id)]
+    wrong = [] if sorted(wanted) == sorted(given) else [f"the model was told {given} for {wanted}"]
+    return wrong if len(set(late)) == len(late) and set(late) <= set(ran) else [*wrong, f"news of {late}, {ran} ran"]
+
+
+def _of_this_turn(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return what follows the last question."""
+    last = max(place for place, message in enumerate(messages) if message["role"] == "user" and not is_news(message))
+    return messages[last + 1 :]
+
+
+def _in_doubt(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the tools that a model would call once more: those with a key of which it heard nothing certain."""
+    names = {call["id"]: call["function"]["name"] for each in messages for call in each.get("tool_calls") or []}
+    told = [(names[str(each["tool_call_id"])], str(each["content"])) for each in messages if each["role"] == "tool"]
+    certain = {name for name, content in told if "not known" not in content}
+    return [name for name, _ in told if name not in certain and (HERE | ELSEWHERE)[name] == "keyed"]
 
 
 def _wants(tools: Sequence[str]) -> list[dict[str, Any]]:
@@ -93,7 +185,10 @@ class HereTools:
 
     def card(self, name: str) -> ToolCard | None:
         """See the port."""
-        return ToolCard(name, name, {"type": "object"}, HERE[name]) if name in HERE else None
+        if name not in HERE:
+            return None
+        wait_s, wait = 600.0 if self._world.scenario.approved else None, not self._world.scenario.background
+        return ToolCard(name, name, {"type": "object"}, HERE[name], approval_s=wait_s, wait=wait)
 
     async def run(self, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
         """See the port. The effect happens in the middle of the time that it takes."""
@@ -119,7 +214,7 @@ class ToolService:
         world.effects.begun[tool, call.task_id] += 1
         if call.task_id not in self._marks:
             self._marks[call.task_id] = None
-            await world.latency()
+            await (world.clock.sleep_until(world.clock.now() + SLOW_S) if world.scenario.waits else world.latency())
             world.effects.done[tool, call.task_id] += 1
             await world.latency()
             self._marks[call.task_id] = answer_of(tool)

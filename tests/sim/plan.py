@@ -6,13 +6,14 @@ again, up to the last call.
 
 import random
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
-Kind = Literal["kill-before", "kill-after", "pause", "no-reply", "refused"]
+Kind = Literal["kill-before", "kill-after", "pause", "no-reply", "refused", "drain", "sql-away", "redis-away", "forget"]
 """kill: the process dies, the call was not or was carried out. pause: the process stands still beyond its leases.
-no-reply: the call was carried out, and raises. refused: it was not, and raises."""
+no-reply: the call was carried out, and raises. refused: it was not, and raises. drain: the process is told to stop, by
+SIGTERM. sql-away, redis-away: half a minute in which every such call of anyone raises. forget: Redis is wiped."""
 
-KINDS: Final[tuple[Kind, ...]] = ("kill-before", "kill-after", "pause", "no-reply", "refused")
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Plan:
 
     @classmethod
     def sampled(cls, seed: int, steps: int, most: int = 3) -> "Plan":
-        """Return a plan with one to `most` faults among so many steps."""
+        """Return a plan with one to `most` faults among so many steps; a wiped Redis is among few of them."""
         chance = random.Random(seed)
+        kinds = [kind for kind in KINDS if kind != "forget" or chance.random() < 0.2]
         count = chance.randint(1, most)
-        return cls(seed, {chance.randint(1, steps): chance.choice(KINDS) for _ in range(count)}, chance.random() < 0.5)
+        return cls(seed, {chance.randint(1, steps): chance.choice(kinds) for _ in range(count)}, chance.random() < 0.5)

@@ -18,6 +18,8 @@ CURRENT: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("proc
 
 PAUSE_S = 27.0
 """Longer than a lease and two sweeps: somebody else has gone on by then."""
+DRAIN_S = 20.0
+"""From SIGTERM to the end, of which runs may use the first share to come to a good moment."""
 
 
 def owned_task(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
@@ -36,6 +38,9 @@ class Process:
         self.world = world
         self.name = name
         self.dead = False
+        self.draining = False
+        self.serving = 0
+        self.on_drain: Callable[[float], None] = lambda _: None
         self.tasks: set[asyncio.Task[Any]] = set()
         self._paused_until = 0.0
 
@@ -52,6 +57,20 @@ class Process:
         self.dead = True
         for task in list(self.tasks):
             task.cancel()
+
+    def drain(self) -> None:
+        """Take nothing new, hand over, and end: when nothing is left to do, or the time is up."""
+        if not self.draining:
+            self.draining = True
+            self.on_drain(self.world.clock.now() + 0.6 * DRAIN_S)
+            self.world.start(self._end())
+
+    async def _end(self) -> None:
+        clock = self.world.clock
+        end = clock.now() + DRAIN_S
+        while self.serving and clock.now() < end:
+            await clock.sleep_until(clock.now() + 0.2)
+        self.kill()
 
     def pause(self) -> None:
         """Stand still for longer than any lease."""
@@ -113,14 +132,23 @@ class Line:
         process, world = self._process, self._process.world
         await process.gate()
         fault = world.step(f"{process.name}.{self._part}.{name}")
-        if fault == "kill-before":
-            process.kill()
-        elif fault == "pause":
-            process.pause()
+        match fault:
+            case "kill-before":
+                process.kill()
+            case "pause":
+                process.pause()
+            case "drain":
+                process.drain()
+            case "forget":
+                world.forget()
+            case "sql-away" | "redis-away":
+                world.lose(fault)
+            case _:
+                pass
         await process.gate()
         await world.latency()
         await process.gate()
-        if fault == "refused" and self._raises:
+        if self._raises and (fault == "refused" or world.is_away(self._part)):
             raise self._raises(f"{self._part}.{name} is refused")
         result = await act()
         if fault == "kill-after":

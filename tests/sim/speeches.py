@@ -28,6 +28,10 @@ class Watched(MemoryAudio):
         super().__init__(world.clock)
         self._world = world
 
+    def wipe(self) -> None:
+        """Lose everything."""
+        self._streams.clear()
+
     async def trim(self, run_id: str, before: str) -> None:
         """See the port."""
         journal = await self._world.store.read(run_id)

@@ -151,7 +151,8 @@ def test_extra_parameters_take_nothing_that_has_a_place(extra: dict[str, Any]) -
 @pytest.mark.requirement("BATCH-02")
 def test_the_parameters_of_a_row_are_those_of_a_chat() -> None:
     """A parameter that a chat learns is one that a row may carry, unless it is named here."""
-    not_of_rows = {"model", "parallel_tools", "limits", "extra"} | set(batch.Request.model_fields)
+    not_of_rows = {"model", "parallel_tools", "on_mismatch", "limits", "extra", "conversation", "answer", "route"}
+    not_of_rows |= set(batch.Request.model_fields)
     assert set(ChatRequest.model_fields) - not_of_rows <= set(RowBody.model_fields)
     ours, theirs = (model.model_json_schema()["properties"] for model in (RowBody, ChatRequest))
     for name in ("temperature", "top_k", "frequency_penalty", "logit_bias", "stop", "reasoning_effort"):

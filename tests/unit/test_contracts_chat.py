@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from api_contracts import SCHEMA_VERSION, keys
 from api_contracts.batch import BATCH_EVENTS
-from api_contracts.chat import CHAT_EVENTS, ChatDelta, ChatRequest, ChatResult, Limits, Message, ToolSpec, Usage
+from api_contracts.chat import CHAT_EVENTS, ChatDelta, ChatRequest, ChatResult, Limits, ToolSpec, Usage
 from api_contracts.citations import CITE_EVENTS
 from api_contracts.failure import Failure, RunConflict, RunFailed, RunNotFound
+from api_contracts.messages import Message
 from api_contracts.runs import RUN_EVENTS, TERMINAL, Event, RunCompleted
 from api_contracts.stt import STT_EVENTS, SttResult
 from api_contracts.vocabulary import EVENT_TYPES, typed, typed_result
@@ -119,7 +120,8 @@ def test_the_arguments_of_a_tool_are_an_object() -> None:
         {"role": "tool", "content": "x"},
         {"role": "user", "content": "x", "tool_calls": []},
         {"role": "user", "content": "x", "name": "bob"},
-        {"role": "developer", "content": "x"},
+        {"role": "narrator", "content": "x"},
+        {"role": "user", "content": []},
     ],
 )
 def test_a_message_that_the_provider_would_refuse_is_refused(message: dict[str, Any]) -> None:
@@ -242,3 +244,30 @@ def test_a_run_id_of_the_right_form_is_taken(run_id: str) -> None:
 def test_any_other_run_id_is_refused(run_id: object) -> None:
     with pytest.raises(keys.BadRunId, match="is refused"):
         keys.check_run_id(run_id)
+
+
+@pytest.mark.requirement("CHAT-12")
+def test_a_route_stands_for_the_model() -> None:
+    route = ["a", {"model": "b", "credential": "theirs"}]
+    asked = {"messages": QUESTION["messages"], "route": route, "credential": "ours"}
+    made = ChatRequest.model_validate(asked)
+    assert made.model == "a"
+    assert [(place.model, place.credential) for place in made.places] == [("a", "ours"), ("b", "theirs")]
+    for again in (made.model_dump(mode="json"), made.model_dump(mode="json", exclude_unset=True)):
+        assert ChatRequest.model_validate(again).places == made.places
+    assert [(place.model, place.credential) for place in request(credential="ours").places] == [("m", "ours")]
+
+
+@pytest.mark.requirement("CHAT-12")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": ""}, {"model": None}, {"model": "", "route": []}, {"route": ["another"]},
+        {"model": "", "route": [""]},
+        {"model": "", "route": [{"credential": "x"}]}, {"model": "", "route": [{"model": "a", "key": "x"}]},
+        {"model": "", "route": ["a"] * 9}, {"model": "", "route": "a"}, {"model": "", "route": [None]},
+    ],
+)  # fmt: skip
+def test_a_route_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        request(**wrong)

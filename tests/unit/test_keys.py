@@ -87,6 +87,13 @@ def test_keys_are_spelled_as_documented() -> None:
     assert keys.DEAD_LETTERS == "fw:dead-letters"
 
 
+@pytest.mark.requirement("OPS-12")
+def test_budgets_that_one_run_is_under_share_one_hash_tag_and_no_values_share_a_key() -> None:
+    assert keys.budget("day", ("acme",)) == "fw:budget:{=}:day:acme"
+    assert hash_tag(keys.budget("d{a}y", ("a:b", "{c}"))) == hash_tag(keys.budget("day", ())) == "="
+    assert keys.budget("day", ("a:b",)) != keys.budget("day", ("a", "b"))
+
+
 @given(RUN_IDS)
 def test_every_key_of_a_run_and_its_due_index_share_one_hash_tag(run_id: str) -> None:
     names = [keys.events(run_id), keys.inbox(run_id), keys.lease(run_id), keys.blob(run_id, 1), keys.due(run_id[-1])]

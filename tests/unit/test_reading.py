@@ -1,5 +1,7 @@
 """Settings from the environment: every fault at once, one line each, and never a secret."""
 
+from decimal import Decimal
+
 import pytest
 
 from workers.errors import Misconfigured
@@ -130,6 +132,46 @@ def test_credentials_are_a_json_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FW_CREDENTIALS", '{"team": "key"}')
     assert read_settings().credentials["team"].get_secret_value() == "key"
     assert read_settings(credentials={"other": "x"}).credentials["other"].get_secret_value() == "x"
+
+
+@pytest.mark.requirement("OPS-17", "CHAT-20")
+def test_prices_are_decimals_and_those_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FW_REDIS_URL", "redis://r")
+    monkeypatch.setenv("FW_PRICES", '{"m": {"prompt": 0.1, "completion": "0.30"}}')
+    price = read_settings().prices["m"]
+    assert (price.prompt, price.completion, price.cached) == (Decimal("0.1"), Decimal("0.3"), None)
+    for wrong in (
+        '{"m": {"prompt": 1}}',
+        '{"m": {"prompt": -1, "completion": 1}}',
+        '{"m": 3}',
+        "m=3",
+        '{"m": {"prompt": "NaN", "completion": 1}}',
+        '{"m": {"prompt": 1, "completion": 1, "cache": 1}}',
+    ):
+        monkeypatch.setenv("FW_PRICES", wrong)
+        with pytest.raises(Misconfigured, match="FW_PRICES"):
+            read_settings()
+
+
+@pytest.mark.requirement("OPS-12", "OPS-17")
+def test_budgets_are_decimals_and_those_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FW_REDIS_URL", "redis://r")
+    monkeypatch.setenv("FW_BUDGETS", '{"day": {"limit": 0.1}, "team": {"limit": "5", "window_s": 60, "by": ["team"]}}')
+    found = read_settings().budgets
+    assert (found["day"].limit, found["day"].window_s, found["day"].by) == (Decimal("0.1"), 86_400, ("tenant",))
+    assert (found["team"].window_s, found["team"].by) == (60, ("team",))
+    for wrong in (
+        '{"day": {}}',
+        '{"day": {"limit": 0}}',
+        '{"day": {"limit": "0.00000000001"}}',
+        '{"day": {"limit": 1e7}}',
+        '{"day": {"limit": 1, "window_s": 1.5}}',
+        '{"day": {"limit": 1, "window": 60}}',
+        "day=3",
+    ):
+        monkeypatch.setenv("FW_BUDGETS", wrong)
+        with pytest.raises(Misconfigured, match="FW_BUDGETS"):
+            read_settings()
 
 
 @pytest.mark.requirement("OPS-17")

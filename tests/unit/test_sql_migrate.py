@@ -56,7 +56,8 @@ def test_a_database_is_made_with_its_folder_and_brought_to_the_newest_schema(url
     migrate(url)
     assert revision(url) == SCHEMA
     assert tables_of(file) == {*metadata.tables, VERSION_TABLE}
-    assert {"fw_runs", "fw_batches", "fw_batch_rows", "fw_batch_jobs"} == set(metadata.tables)
+    batches, talks = {"fw_batches", "fw_batch_rows", "fw_batch_jobs"}, {"fw_conversations", "fw_commits"}
+    assert {"fw_runs", "fw_begun"} | batches | talks == set(metadata.tables)
 
 
 def test_a_database_of_the_first_schema_keeps_its_runs(url: str, file: Path) -> None:
@@ -68,8 +69,8 @@ def test_a_database_of_the_first_schema_keeps_its_runs(url: str, file: Path) -> 
     before = owner.execute("SELECT * FROM fw_runs").fetchall()
     migrate(url)
     assert revision(url) == SCHEMA
-    assert owner.execute("SELECT * FROM fw_runs").fetchall() == before
-    owner.execute("INSERT INTO fw_batches VALUES ('run-2', 1)")
+    assert owner.execute("SELECT * FROM fw_runs").fetchall() == [(*row, None, None) for row in before]
+    owner.execute("INSERT INTO fw_batches (run_id, life) VALUES ('run-2', 1)")
     owner.close()
     assert tables_of(file) == {*metadata.tables, VERSION_TABLE}
 

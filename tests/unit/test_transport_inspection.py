@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from api_contracts.names import CHAT, DELIVER
 from api_contracts.signing import HEADER, NO_KEYS, SigningKeys, sign
 from workers import transport
-from workers.transport.inspection import MAX_DEPTH, Arrived, Rules, depth_of
+from workers.transport.inspection import MAX_CONTAINERS, MAX_DEPTH, MAX_NAME, Arrived, Rules, shape_of
 from workers.transport.letters import Refused
 
 KEY, OLD_KEY = "a key of these tests that is long enough", "the key before it that is as long"
@@ -131,14 +131,47 @@ def test_a_deep_body_is_refused(depth: int, open_: str, close: str) -> None:
     assert refusal(arrived(body), OPEN) == "too_deep"
 
 
-@given(JSON)
-def test_the_depth_is_counted_as_a_reader_would(value: object) -> None:
-    def deep(each: object) -> int:
+@given(JSON | st.text(st.sampled_from('[]{}"\\ a'), max_size=30))
+def test_lists_and_their_depth_are_counted_as_a_reader_would(value: object) -> None:
+    def deep(each: object) -> tuple[int, int]:
         inner = each.values() if isinstance(each, dict) else each if isinstance(each, list) else None
-        return 0 if inner is None else 1 + max(map(deep, inner), default=0)
+        if inner is None:
+            return 0, 0
+        below = [deep(one) for one in inner]
+        return 1 + sum(count for count, _ in below), 1 + max((depth for _, depth in below), default=0)
 
     wide = [value, ["[{"] * 3, [[]] * (MAX_DEPTH + 1)]
-    assert depth_of(json.dumps(wide, ensure_ascii=False).encode()) == deep(wide)
+    assert shape_of(json.dumps(wide, ensure_ascii=False).encode()) == deep(wide)
+
+
+@pytest.mark.requirement("OPS-14", "RUN-20")
+@pytest.mark.parametrize("piece", ["[]", "{}", '["["]', '{"a":"]"}', '"\\"[",[[]]'])
+def test_a_body_of_a_million_lists_is_refused_before_anyone_makes_them(piece: str) -> None:
+    body = f"[[], {{}}, [{','.join([piece] * (MAX_CONTAINERS + 1))}]]".encode()
+    assert refusal(arrived(body), OPEN) == "too_large"
+    OPEN.check(arrived(f"[[{','.join([piece] * 1000)}], {{}}, null]".encode()))
+
+
+@pytest.mark.requirement("OPS-14", "RUN-20")
+def test_what_is_in_a_string_is_no_list() -> None:
+    OPEN.check(arrived(json.dumps([[], {"request": "[" * (MAX_CONTAINERS + 1)}, {}]).encode()))
+
+
+@pytest.mark.requirement("RUN-20")
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"id": "x" * (MAX_NAME + 1)}, "malformed"),
+        ({"task": "x" * (MAX_NAME + 1)}, "malformed"),
+        ({"shadow": "x" * 100_000}, "too_large"),
+        ({"theirs": ["x"] * 100_000}, "too_large"),
+        ({"stamps": {"x" * 100_000: 1}}, "too_large"),
+    ],
+)
+def test_a_huge_head_is_refused(headers: dict[str, Any], reason: str) -> None:
+    message = arrived()
+    assert refusal(replace(message, headers={**message.headers, **headers}), OPEN) == reason
+    OPEN.check(replace(message, headers={**message.headers, "theirs": "x" * 10_000}))
 
 
 @given(headers=st.dictionaries(st.sampled_from(["task", "id", "eta", "timelimit", "retries", "stamps", HEADER]), JSON),
@@ -174,3 +207,12 @@ def test_a_key_that_can_be_guessed_is_refused_without_being_quoted(text: str) ->
 def test_keys_are_read_from_a_list() -> None:
     assert SigningKeys.read(f" {KEY}, {OLD_KEY},").keys == (KEY, OLD_KEY)
     assert not SigningKeys.read("")
+
+
+@pytest.mark.requirement("RUN-20")
+@pytest.mark.parametrize("name", ["id", "task", "origin", "root_id"])
+def test_half_a_surrogate_pair_in_the_headers_is_refused(name: str) -> None:
+    """It would become a part of a key, and no key can have it."""
+    headers = {"task": "t", "id": "i", "lang": "py", name: "a\ud800"}
+    with pytest.raises(Refused, match="UnicodeEncodeError"):
+        Rules().check(Arrived(headers, {}, "application/json", b"[[], {}, {}]"))

@@ -1,4 +1,4 @@
-"""The system's clock."""
+"""The system's clock: for pauses, and for nothing that is held against what another process wrote (`RedisClock`)."""
 
 import asyncio
 import time

@@ -4,9 +4,10 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; a misconfiguration is one line and exit code 1, never a stack trace."""
+    """Run the command line; what goes wrong is one line and an exit code (`exits`), never a stack trace."""
     from workers.cli.commands import cli
     from workers.cli.embedded import EmbeddedValkeyError
+    from workers.cli.exits import Stop
     from workers.errors import Misconfigured
     from workers.settings import check_environment
 
@@ -14,5 +15,8 @@ def main() -> None:
         if "--help" not in sys.argv:
             check_environment()
         cli()
+    except Stop as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - the command's output
+        sys.exit(exc.code)
     except (Misconfigured, EmbeddedValkeyError) as exc:
         sys.exit(str(exc))

@@ -11,7 +11,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Fireworks AI behind a message queue.",
 )
-runs = typer.Typer(no_args_is_help=True, help="Look at runs.")
+runs = typer.Typer(no_args_is_help=True, help="Look at runs, and steer them.")
 cli.add_typer(runs, name="runs")
 batch = typer.Typer(no_args_is_help=True, help="Batches of prompts.")
 cli.add_typer(batch, name="batch")
@@ -19,6 +19,10 @@ contracts = typer.Typer(no_args_is_help=True, help="What producers in any langua
 cli.add_typer(contracts, name="contracts")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+CallId = Annotated[str, typer.Argument(metavar="CALL_ID", help="Not needed where only one call waits.")]
+_TOOL = "A tool that the workers have, or a function that is called in this process; repeatable."
+Reason = Annotated[str, typer.Option(help="Why; kept in the journal.")]
+By = Annotated[str, typer.Option(help="Who; kept in the journal. Default: user@host of this shell.")]
 
 
 @cli.command()
@@ -88,13 +92,16 @@ def chat(
     text: Annotated[str, typer.Argument(help="What to say to the model.")],
     model: Annotated[str, typer.Option(envvar="FW_CHAT_MODEL")] = "accounts/fireworks/models/emulated-classic",
     system: Annotated[str, typer.Option(help="System prompt.")] = "",
-    tool: Annotated[list[str] | None, typer.Option(help="Name of a tool that the workers have; repeatable.")] = None,
+    tool: Annotated[list[str] | None, typer.Option(metavar="NAME|MODULE:FUNCTION", help=_TOOL)] = None,
+    picture: Annotated[list[str] | None, typer.Option("--image", help="A picture's file or URL; repeatable.")] = None,
+    conversation: Annotated[str, typer.Option(help="Go on with the conversation of this id, or begin it.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model through the running service, and print its answer as it comes."""
-    from workers.cli.talking import talk
+    """Ask a model through the running service; print its answer as it comes, and tool calls as they happen."""
+    from workers.cli.talking import Asked, talk
 
-    raise typer.Exit(talk(text, model=model, system=system, tools=tool or [], as_json=as_json))
+    asked = Asked(text, model, system, tools=tool or [], images=picture or [], conversation=conversation)
+    raise typer.Exit(talk(asked, as_json=as_json))
 
 
 @cli.command()
@@ -180,6 +187,24 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(examine(as_json=as_json))
 
 
+@cli.command()
+def erase(
+    tenant: Annotated[str, typer.Option(help="Whose runs, results and conversations to erase.")] = "",
+    conversation: Annotated[str, typer.Option(help="Only this conversation, and its runs.")] = "",
+    wait_s: Annotated[float, typer.Option(min=0, help="So long live runs may take to end.")] = 60.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: By = "",
+    as_json: AsJson = False,
+) -> None:
+    """Erase a tenant, or one conversation (of --tenant, or of tenant default), from Redis and SQL, for good."""
+    from workers.cli.erasing import erase as take_away
+    from workers.cli.erasing import whose_of
+    from workers.cli.steering import operator
+
+    whose = whose_of(tenant, conversation)
+    raise typer.Exit(take_away(whose, wait_s=wait_s, by=by or operator(), agreed=yes, as_json=as_json))
+
+
 @contracts.command()
 def export(
     folder: Annotated[Path, typer.Option(help="Where to write; made if need be.")] = Path("docs/contracts"),
@@ -190,9 +215,28 @@ def export(
     raise typer.Exit(write(folder))
 
 
+@runs.command(name="list")
+def list_(
+    status: Annotated[list[str] | None, typer.Option(help="queued, running, parked, completed, failed ...")] = None,
+    kind: Annotated[str, typer.Option(help="chat, stt, batch or cite.")] = "",
+    lane: Annotated[str, typer.Option(help="interactive or background; of live runs.")] = "",
+    tenant: Annotated[str, typer.Option(help="Only this tenant's.")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable, all must fit.")] = None,
+    since: Annotated[str, typer.Option(help="90s, 30m, 2h, 7d ago, or an ISO time (UTC).")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="So many live runs, and so many that ended.")] = 50,
+    look_at: Annotated[int, typer.Option(min=1, max=1_000_000, help="Look at no more live runs than this.")] = 10_000,
+    as_json: AsJson = False,
+) -> None:
+    """List live runs (from Redis) and those that ended (from SQL); both are read in bounded pages."""
+    from workers.cli.listing import list_runs, wanted_of
+
+    wanted = wanted_of(status or [], kind, lane, tenant, label or [], since)
+    raise typer.Exit(list_runs(wanted, limit=limit, look_at=look_at, as_json=as_json))
+
+
 @runs.command()
 def show(run_id: str, as_json: AsJson = False) -> None:
-    """Show what a run is and came to."""
+    """Show what a run came to; of one that lives, how it stands and what it waits for."""
     from workers.cli.inspecting import show_run
 
     raise typer.Exit(show_run(run_id, as_json=as_json))
@@ -219,8 +263,53 @@ def follow(
 
 
 @runs.command()
-def cancel(run_id: str, reason: Annotated[str, typer.Option(help="Kept in the journal.")] = "") -> None:
-    """Ask a run to end."""
-    from workers.cli.inspecting import cancel_run
+def retry(run_id: str, reason: Reason = "", by: By = "", as_json: AsJson = False) -> None:
+    """Reopen a run that failed or was cancelled, from its last committed step; have one that waits go on now."""
+    from workers.cli.steering import operator, retry_run
 
-    raise typer.Exit(cancel_run(run_id, reason))
+    raise typer.Exit(retry_run(run_id, reason, by or operator(), as_json=as_json))
+
+
+@runs.command()
+def cancel(
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN_ID...")],
+    reason: Reason = "",
+    by: By = "",
+    as_json: AsJson = False,
+) -> None:
+    """Ask runs to end, wherever they are."""
+    from workers.cli.steering import cancel_runs, operator
+
+    raise typer.Exit(cancel_runs(run_ids, reason, by or operator(), as_json=as_json))
+
+
+@runs.command()
+def approve(run_id: str, call_id: CallId = "", reason: Reason = "", by: By = "", as_json: AsJson = False) -> None:
+    """Let a tool call be made that waits for approval."""
+    from workers.cli.steering import judge_call, operator
+
+    raise typer.Exit(judge_call("approve", run_id, call_id, reason, by or operator(), as_json=as_json))
+
+
+@runs.command()
+def reject(run_id: str, call_id: CallId = "", reason: Reason = "", by: By = "", as_json: AsJson = False) -> None:
+    """Have a tool call not be made that waits for approval; the model is told the reason."""
+    from workers.cli.steering import judge_call, operator
+
+    raise typer.Exit(judge_call("reject", run_id, call_id, reason, by or operator(), as_json=as_json))
+
+
+@runs.command()
+def signal(
+    run_id: str,
+    kind: Annotated[str, typer.Argument(metavar="TYPE", help="cancel, interrupt, tool_result, approve, reject ...")],
+    data: Annotated[str, typer.Option(help="A JSON object, or - for standard input.")] = "",
+    reason: Reason = "",
+    by: By = "",
+    signal_id: Annotated[str, typer.Option("--id", help="The same id twice is one signal.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send a run a signal; of tool_result the token is looked up. The run's journal says what came of it."""
+    from workers.cli.steering import operator, signal_run
+
+    raise typer.Exit(signal_run(run_id, kind, data, reason, by or operator(), signal_id, as_json=as_json))

@@ -1,29 +1,54 @@
-"""`runs`: what a run is, its journal, live or as it stands. Exit codes: 0 shown, 1 not found or not possible."""
+"""`runs show|events|follow`: what a run is, what it waits for, its journal."""
 
+import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from api_contracts.runs import Event
-from workers.cli.connecting import client
+from workers.adapters.clock import SystemClock
+from workers.cli.connecting import client, register
+from workers.cli.listing import plain, told
+from workers.cli.waiting import calls_in, letters_taken
+from workers.core.chat.state import SETTLED
+from workers.ports.register import LIVE, MOST_LETTERS, RunLine
 
 _MOST = 100
 """Characters of an event's data in a table; --json shows all."""
 
 
 def show_run(run_id: str, *, as_json: bool) -> int:
-    """Print the run's result, or where it stands."""
+    """Print the run's result, or how it stands and what it waits for."""
     with client() as service:
         events = service.events(run_id)
-        if not events or events[-1].terminal:
-            _print_result(service.result(run_id).model_dump(mode="json", exclude_none=True), as_json=as_json)
+        line, letters = asyncio.run(_standing(run_id, letters_taken(events)))
+        if line is None or line.standing not in LIVE:
+            _print_object(service.result(run_id).model_dump(mode="json", exclude_none=True), as_json=as_json)
         else:
-            last = events[-1]
-            standing = {"run_id": run_id, "status": "live", "events": last.seq, "epoch": last.epoch, "last": last.type}
-            _print_result(standing, as_json=as_json)
+            _print_object(_shown(line, letters, events), as_json=as_json)
     return 0
+
+
+async def _standing(run_id: str, taken: str) -> tuple[RunLine | None, int]:
+    async with register() as living:
+        return await living.standing(run_id), await living.letters(run_id, taken)
+
+
+def _shown(line: RunLine, letters: int, events: Sequence[Event]) -> dict[str, Any]:
+    """Return how a live run stands. `status` is its standing; letters are signals that it has not taken yet."""
+    now = SystemClock().now()
+    calls = [
+        {"call_id": call.call_id, "name": call.name, "state": call.state, "effect": call.effect,
+         "deadline_s": round(call.deadline_at - now, 1)}
+        for call in calls_in(events) if call.state not in SETTLED
+    ]  # fmt: skip
+    shown = {"run_id": line.run_id, "status": line.standing, "what": told(line, now)} | plain(line)
+    shown |= {"letters": letters if letters < MOST_LETTERS else f"{MOST_LETTERS} or more"}
+    return shown | ({"calls": calls} if calls else {})
 
 
 def list_events(run_id: str, after: int, *, as_json: bool) -> int:
@@ -53,14 +78,6 @@ def follow_run(run_id: str, after: int, *, as_json: bool) -> int:
     return 0
 
 
-def cancel_run(run_id: str, reason: str) -> int:
-    """Send the signal; say so when it came too late."""
-    with client() as service:
-        sent = service.cancel(run_id, reason)
-    Console(stderr=True).print("cancel sent" if sent else "the run is over already: nothing changed")
-    return 0 if sent else 1
-
-
 def table_of(events: list[Event]) -> Table:
     """Return a journal as a table."""
     table = Table("seq", "epoch", "at", "type", "data", box=None, pad_edge=False)
@@ -74,7 +91,7 @@ def line_of(event: Event) -> str:
     return f"{event.seq:>5}  {event.epoch:>3}  {_clock(event.at)}  {event.type:<24} {_short(event.data)}"
 
 
-def _print_result(result: dict[str, object], *, as_json: bool) -> None:
+def _print_object(result: dict[str, object], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))  # noqa: T201
         return

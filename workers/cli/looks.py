@@ -121,7 +121,7 @@ def queues_look(settings: Settings) -> str:
         raise RuntimeError(f"no worker serves {', '.join(missing)}: start the Procfile's {lines}")
     behind = {names.queue_of(kind, "background") for kind in kinds}
     if missing := sorted(behind - served):
-        raise Doubt(f"no worker serves {', '.join(missing)}: a run of lane=background would wait there; add -Q for it")
+        raise Doubt(f"no worker serves {', '.join(missing)}: a run of lane=background would wait there: start chat-bg")
     return f"{len(told)} workers serve {', '.join(sorted(served))}"
 
 

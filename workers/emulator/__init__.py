@@ -21,14 +21,15 @@ How a chat request is answered, module by module:
     sampler      without a script: seeded prose, tool calls, JSON under a schema, text under a grammar
     completion   token limit, stop sequences, usage
     chat       plays it:
-    sse          the stream in wire order; `disturbance` breaks it; `streaming` writes it at its pace
+    sse          the stream in wire order, with what else was asked to be `told`; `disturbance` breaks it;
+                 `streaming` writes it at its pace
 
 Honoured: `n`, `stop`, `max_tokens`, `ignore_eos`, `prompt_truncate_len`, `context_length_exceeded_behavior`, tool
 choice, JSON mode, JSON schema (a fixed subset), grammars, `reasoning_effort`, `thinking`, `perf_metrics_in_response`,
+`logprobs` in both forms, `echo`, `raw_output`, `return_token_ids`, `service_tier`, `speculation` and `prediction`,
 prompt caching, `stream_options.include_usage` and `.buffer_tokens`. Refused with a 400 that names the field, never
-ignored: what would change the shape of the answer and is not built (`validation.NOT_BUILT`: logprobs, echo,
-raw_output). Accepted without visible effect: temperature, penalties and their kin, since nothing here has
-probabilities.
+ignored: what would change the shape of the answer and is not built (`validation.NOT_BUILT`). Accepted without
+visible effect: temperature, penalties and their kin, since nothing here has probabilities.
 
 Everything sampled is a function of (seed, request). Ids also count how often the same request was seen, so they are
 unique within a server and the same again after a restart or a reset.

@@ -12,7 +12,7 @@ from workers.emulator.errors import Refused
 from workers.emulator.faults import split_header
 from workers.emulator.sse import body, dumps, frames
 from workers.emulator.state import EmulatorState
-from workers.emulator.streaming import LoopClock, Player
+from workers.emulator.streaming import SPLIT_GAP_S, LoopClock, Player
 from workers.emulator.validation import Accepted, accept
 
 
@@ -51,7 +51,8 @@ class ChatDesk:
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
         await response.prepare(request)
         stream = disturb(frames(take.completions, take.envelope), take.faults)
-        player = Player(response.write, cutter(take.faults), self._sent, self._clock)
+        gap_s = 1 / take.faults.drip if take.faults.drip else SPLIT_GAP_S
+        player = Player(response.write, cutter(take.faults), self._sent, self._clock, gap_s)
         if await player.play(stream, take.pace):
             await response.write_eof()
         else:

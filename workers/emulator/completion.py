@@ -32,11 +32,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Completion:
-    """One choice. `finish_reason` None only by a fault."""
+    """One choice. `finish_reason` None only by a fault; `echo` is the prompt's text ahead of the answer."""
 
     pieces: tuple[Piece, ...]
     calls: tuple[Call, ...]
     finish_reason: str | None
+    echo: str = ""
 
     @property
     def tokens(self) -> int:
@@ -51,7 +52,7 @@ class Completion:
     @property
     def content(self) -> str | None:
         """The text, None if there is none."""
-        return self._joined("content")
+        return self.echo + (self._joined("content") or "") or None
 
     @property
     def reasoning(self) -> str | None:

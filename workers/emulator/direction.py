@@ -5,7 +5,7 @@ scene or sampler -> faults of speech -> limits -> usage, ids -> Take
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -17,10 +17,12 @@ from workers.emulator.errors import Refused
 from workers.emulator.faults import Faults, parse_faults
 from workers.emulator.sampler import Speech, held_to, improvise, more_prose, reason, scripted_arguments
 from workers.emulator.scenes import Cue, ScriptedCall, pick
+from workers.emulator.schema import ChatBody
 from workers.emulator.sse import Envelope
 from workers.emulator.state import EmulatorState, derived
 from workers.emulator.templates import fill, fill_all
 from workers.emulator.tokens import message_tokens, preamble_tokens
+from workers.emulator.told import Told, echo_of, matched
 from workers.emulator.validation import Accepted
 
 # What does not change the words: how they travel, how many may come, who pays. Left out of the seed, so that a stream
@@ -30,6 +32,16 @@ _NOT_SEEDED = frozenset(
         *("stream", "stream_options", "max_tokens", "max_completion_tokens", "stop", "ignore_eos", "n"),
         *("user", "metadata", "service_tier", "perf_metrics_in_response", "context_length_exceeded_behavior"),
         *("prompt_cache_key", "prompt_cache_isolation_key", "prompt_cache_max_len"),
+        *(
+            "logprobs",
+            "top_logprobs",
+            "raw_output",
+            "return_token_ids",
+            "echo",
+            "echo_last",
+            "speculation",
+            "prediction",
+        ),
     }
 )
 
@@ -133,7 +145,8 @@ class Director:
             stops=accepted.body.stops,
             padding=more_prose(rng) if accepted.body.ignore_eos and dialogue.free_form else (),
         )
-        return complete(disturbed(speech, faults), limits, identity.call_ids(index))
+        said = complete(disturbed(speech, faults), limits, identity.call_ids(index))
+        return replace(said, echo=echo_of(accepted.body))
 
     def _take(
         self,
@@ -151,7 +164,7 @@ class Director:
             with_reasoning=card.counts_reasoning,
         )
         pace = self._config.pace if faults.pace is None else faults.pace
-        performance = _performance(counts, faults, pace)
+        performance = _performance(counts, faults, pace) | _speculation(given, completions[0])
         options = given.stream_options
         envelope = Envelope(
             id=identity.response_id(),
@@ -163,6 +176,7 @@ class Director:
             perf=performance if given.perf_metrics_in_response else None,
             tokens_per_chunk=(options.buffer_tokens if options else None) or self._config.tokens_per_chunk,
             faults=faults,
+            told=Told.asked(given, counts["prompt_tokens"]),
         )
         return Take(accepted, completions, envelope, faults, pace, performance)
 
@@ -225,3 +239,10 @@ def _performance(counts: dict[str, Any], faults: Faults, pace: float) -> dict[st
         "server-time-to-first-token": f"{faults.slow_first_token + per_token:.3f}",
         "server-processing-time": f"{whole:.3f}",
     }
+
+
+def _speculation(given: ChatBody, completion: Completion) -> dict[str, str]:
+    """What became of the predicted output (WIRE 1.8)."""
+    found = matched(given, completion)
+    names = ("speculation-prompt-tokens", "speculation-prompt-matched-tokens")
+    return {} if found is None else {name: str(count) for name, count in zip(names, found, strict=True)}

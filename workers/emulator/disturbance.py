@@ -13,7 +13,7 @@ _PING = 'event: ping\ndata: {"type": "ping"}\n\n'
 
 def disturb(frames: Iterator[Frame], faults: Faults) -> Iterator[Frame]:
     """The stream under its faults."""
-    stream = _edited(frames, faults)
+    stream = _edited(_endless(frames) if faults.has("endless") else frames, faults)
     extra = _extras(faults)
     if extra:
         stream = _sprinkled(stream, extra)
@@ -40,6 +40,15 @@ def _edited(frames: Iterator[Frame], faults: Faults) -> Iterator[Frame]:
         if not opened and faults.has("empty_choices") and isinstance(frame, Chunk):
             opened = True
             yield Chunk(frame.payload | {"choices": []})
+
+
+def _endless(frames: Iterator[Frame]) -> Iterator[Frame]:
+    last: Frame | None = None
+    for frame in frames:
+        while isinstance(frame, Chunk) and frame.part == "finish" and last is not None:
+            yield last
+        yield frame
+        last = frame
 
 
 def _extras(faults: Faults) -> str:
@@ -94,6 +103,8 @@ def cutter(faults: Faults) -> Callable[[bytes], list[bytes]]:
     def cut(event: bytes) -> list[bytes]:
         # JSON escapes its own line ends, so every LF here is one of the stream's.
         whole = event.replace(b"\n", b"\r\n") if faults.has("crlf") else event
+        if faults.drip:
+            return [whole[place : place + 1] for place in range(len(whole))]
         return split_inside_characters(whole) if faults.has("split_utf8") else [whole]
 
     return cut

@@ -19,6 +19,8 @@ GUIDE: Mapping[str, str] = {
     "stream_error_after": "after N tokens a data object with a top-level error ends the stream",
     "stream_error_event_after": "the same as an SSE event named error",
     "cut_after": "after N tokens the connection is closed, without a terminator",
+    "drip": "bytes per second: each byte leaves alone",
+    "endless": "the last chunk before the end comes again and again, for ever",
     "finish_reason": "this finish reason instead of the true one",
     "no_done": "the stream ends without [DONE]",
     "no_finish": "no chunk (or choice) has a finish reason",
@@ -40,9 +42,9 @@ GUIDE: Mapping[str, str] = {
     "two_calls_one_delta": "the first fragments of all calls share one delta",
 }
 
-_SECONDS = frozenset({"slow_first_token", "pace"})
+_NUMBERS = frozenset({"slow_first_token", "pace", "drip"})
 _TOKENS = frozenset({"stall_after", "stream_error_after", "stream_error_event_after", "cut_after"})
-_FLAGS = frozenset(GUIDE) - _SECONDS - _TOKENS - {"finish_reason"}
+_FLAGS = frozenset(GUIDE) - _NUMBERS - _TOKENS - {"finish_reason"}
 
 
 class FaultSyntax(ValueError):
@@ -105,6 +107,7 @@ class Faults:
     retry_after: str | None = None
     pace: float | None = None
     slow_first_token: float = 0.0
+    drip: float = 0.0
     stall_after: int | None = None
     stream_error_after: int | None = None
     stream_error_event_after: int | None = None
@@ -157,7 +160,7 @@ def _with(faults: Faults, name: str, argument: str) -> Faults:
         return replace(faults, finish_reason=argument)
     if name in _FLAGS and not argument:
         return replace(faults, flags=faults.flags | {name})
-    if name in _SECONDS:
+    if name in _NUMBERS:
         return _with_number(faults, name, _number(name, argument, float))
     if name in _TOKENS:
         return _with_number(faults, name, _number(name, argument, int))
@@ -170,6 +173,8 @@ def _with_number(faults: Faults, name: str, value: float) -> Faults:
             return replace(faults, pace=value)
         case "slow_first_token":
             return replace(faults, slow_first_token=value)
+        case "drip":
+            return replace(faults, drip=value)
         case "stall_after":
             return replace(faults, stall_after=int(value))
         case "stream_error_after":

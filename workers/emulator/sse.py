@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 from workers.emulator.catalogue import ModelCard, UsageStyle
 from workers.emulator.completion import Completion, Piece
 from workers.emulator.faults import Faults
+from workers.emulator.told import Told
 
 Json: TypeAlias = dict[str, Any]
 
@@ -64,6 +65,7 @@ class Envelope:
     perf: Json | None = None
     tokens_per_chunk: int = 1
     faults: Faults = field(default_factory=Faults)
+    told: Told = field(default_factory=Told)
 
     @property
     def classic_usage(self) -> bool:
@@ -84,19 +86,20 @@ class Envelope:
 def frames(completions: Sequence[Completion], envelope: Envelope) -> Iterator[Frame]:
     """The stream of a response, before the faults that disturb it."""
     for index in range(len(completions)):
-        yield _chunk(envelope, index, _opening(envelope.card), part="opening")
+        yield _chunk(envelope, index, _opening(envelope.card), part="opening", beside=envelope.told.at_opening())
     turns = zip_longest(*(_deltas(completion, envelope) for completion in completions))
     for turn in turns:
         for index, step in enumerate(turn):
             if step is not None:
-                yield _chunk(envelope, index, step[0], tokens=step[1])
+                yield _chunk(envelope, index, step.delta, tokens=step.tokens, beside=step.beside)
     yield from _ending(completions, envelope)
     yield DONE
 
 
 def _ending(completions: Sequence[Completion], envelope: Envelope) -> Iterator[Frame]:
     for index, completion in enumerate(completions):
-        chunk = _chunk(envelope, index, {}, part="finish", finish=_finish(completion, envelope.faults))
+        beside, finish = envelope.told.at_finish(completion), _finish(completion, envelope.faults)
+        chunk = _chunk(envelope, index, {}, part="finish", finish=finish, beside=beside)
         if index == len(completions) - 1:
             if envelope.classic_usage and envelope.reports_usage:
                 chunk.payload["usage"] = envelope.usage
@@ -114,12 +117,15 @@ def body(completions: Sequence[Completion], envelope: Envelope) -> Json:
             "index": index,
             "message": _message(completion, envelope.faults),
             "finish_reason": _finish(completion, envelope.faults),
+            **envelope.told.of_run(completion.pieces, len(completion.echo)),
+            **envelope.told.at_finish(completion),
         }
         for index, completion in enumerate(completions)
     ]
     whole = _shared(envelope) | {
         "object": "chat.completion",
         "choices": [] if envelope.faults.has("empty_choices") else choices,
+        **envelope.told.at_opening(),
     }
     if envelope.reports_usage:
         whole["usage"] = envelope.usage
@@ -148,7 +154,7 @@ def _shared(envelope: Envelope) -> Json:
         "object": "chat.completion.chunk",
         "created": envelope.created,
         "model": envelope.model,
-    }
+    } | ({"service_tier": tier} if (tier := envelope.told.service_tier) else {})
 
 
 def _chunk(
@@ -159,8 +165,10 @@ def _chunk(
     tokens: int = 0,
     part: Literal["opening", "delta", "finish"] = "delta",
     finish: str | None = None,
+    beside: Json | None = None,
 ) -> Chunk:
-    payload = _shared(envelope) | {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+    choice = {"index": index, "delta": delta, "finish_reason": finish} | (beside or {})
+    payload = _shared(envelope) | {"choices": [choice]}
     if envelope.classic_usage:
         payload["usage"] = None
     return Chunk(payload, tokens, part)
@@ -181,24 +189,37 @@ def _finish(completion: Completion, faults: Faults) -> str | None:
     return None if faults.has("no_finish") else faults.finish_reason or completion.finish_reason
 
 
-def _deltas(completion: Completion, envelope: Envelope) -> Iterator[tuple[Json, int]]:
-    """The deltas of one choice with their token counts."""
-    joined = envelope.faults.has("two_calls_one_delta")
-    if joined:
-        heads = [_head(completion, index, envelope.faults) for index in range(len(completion.calls))]
+@dataclass(frozen=True)
+class _Step:
+    """A delta, how many tokens it carries, and what its choice says beside it."""
+
+    delta: Json
+    tokens: int
+    beside: Json = field(default_factory=dict)
+
+
+def _deltas(completion: Completion, envelope: Envelope) -> Iterator[_Step]:
+    """The deltas of one choice; the echo of the prompt is none of its tokens."""
+    joined, told, offset = envelope.faults.has("two_calls_one_delta"), envelope.told, len(completion.echo)
+    if completion.echo:
+        yield _Step({"content": completion.echo}, 0)
     for run in _runs(completion.pieces, envelope.tokens_per_chunk):
-        first = run[0]
+        first, text = run[0], "".join(piece.text for piece in run)
         match first.kind:
             case "content":
-                yield {"content": "".join(piece.text for piece in run)}, len(run)
+                yield _Step({"content": text}, len(run), told.of_run(run, offset))
+                offset += len(text)
             case "reasoning":
-                yield {"reasoning_content": "".join(piece.text for piece in run)}, len(run)
+                yield _Step({"reasoning_content": text}, len(run), told.of_run(run, offset))
             case "arguments":
-                yield {"tool_calls": [_fragment(completion, first, envelope.faults)]}, 1
+                fragment = _fragment(completion, first, envelope.faults)
+                yield _Step({"tool_calls": [fragment]}, 1, told.of_run(run, offset))
             case "call" if not joined:
-                yield from _opened(completion, first.call, envelope.faults)
+                yield from _opened(completion, run, envelope)
             case "call" if first.call == 0:
-                yield {"tool_calls": heads}, len(heads)
+                heads = [_head(completion, index, envelope.faults) for index in range(len(completion.calls))]
+                named = [piece for piece in completion.pieces if piece.kind == "call"]
+                yield _Step({"tool_calls": heads}, len(heads), told.of_run(named, offset))
 
 
 def _runs(pieces: Iterable[Piece], size: int) -> Iterator[list[Piece]]:
@@ -223,14 +244,14 @@ def _head(completion: Completion, index: int, faults: Faults) -> Json:
     }
 
 
-def _opened(completion: Completion, index: int, faults: Faults) -> Iterator[tuple[Json, int]]:
+def _opened(completion: Completion, run: Sequence[Piece], envelope: Envelope) -> Iterator[_Step]:
     """The first fragment of a call, or its two halves."""
-    head = _head(completion, index, faults)
-    if not faults.has("id_name_split"):
-        yield {"tool_calls": [head]}, 1
+    head, beside = _head(completion, run[0].call, envelope.faults), envelope.told.of_run(run, 0)
+    if not envelope.faults.has("id_name_split"):
+        yield _Step({"tool_calls": [head]}, 1, beside)
         return
-    yield {"tool_calls": [{"index": head["index"], "id": head["id"], "type": "function"}]}, 0
-    yield {"tool_calls": [{"index": head["index"], "function": head["function"]}]}, 1
+    yield _Step({"tool_calls": [{"index": head["index"], "id": head["id"], "type": "function"}]}, 0)
+    yield _Step({"tool_calls": [{"index": head["index"], "function": head["function"]}]}, 1, beside)
 
 
 def _fragment(completion: Completion, piece: Piece, faults: Faults) -> Json:

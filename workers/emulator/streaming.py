@@ -7,7 +7,7 @@ from typing import Protocol
 from workers.emulator.sse import Chunk, Frame, Hangup, Pause, Raw, encode
 
 _BREATH = 16  # at full speed, events between two turns given to other connections
-_SPLIT_GAP_S = 0.002  # between the parts of a split event, so that they do not arrive as one
+SPLIT_GAP_S = 0.002  # between the parts of a split event, so that they do not arrive as one
 
 
 class Clock(Protocol):
@@ -36,7 +36,10 @@ class LoopClock:
 
 
 class Player:
-    """Plays frames into `write`. `sent` is told of tokens as they leave; `cut` splits an encoded event into writes."""
+    """Plays frames into `write`.
+
+    `sent` is told of tokens as they leave; `cut` splits an encoded event into writes, `gap_s` seconds apart.
+    """
 
     def __init__(
         self,
@@ -44,11 +47,13 @@ class Player:
         cut: Callable[[bytes], list[bytes]],
         sent: Callable[[int], None],
         clock: Clock,
+        gap_s: float = SPLIT_GAP_S,
     ) -> None:
         self._write = write
         self._cut = cut
         self._sent = sent
         self._clock = clock
+        self._gap_s = gap_s
 
     async def play(self, frames: Iterable[Frame], pace: float) -> bool:
         """Token n is due n / pace seconds after the start; pace 0 is as fast as possible.
@@ -77,6 +82,6 @@ class Player:
     async def _emit(self, frame: Chunk | Raw) -> None:
         for number, part in enumerate(self._cut(encode(frame))):
             if number:
-                await self._clock.sleep(_SPLIT_GAP_S)
+                await self._clock.sleep(self._gap_s)
             await self._write(part)
         self._sent(frame.tokens if isinstance(frame, Chunk) else 0)

@@ -23,12 +23,6 @@ from workers.emulator.shapes import Shape
 from workers.emulator.tokens import prompt_tokens
 
 NOT_BUILT = (
-    "logprobs",
-    "top_logprobs",
-    "echo",
-    "echo_last",
-    "raw_output",
-    "return_token_ids",
     "functions",
     "function_call",
     "prompt_token_ids",

@@ -1,10 +1,26 @@
 """What the runners need of the world, in the words of the domain. Adapters implement it; nothing here does anything."""
 
 from workers.ports.batch import BatchService, Inputs, NewRow, OutputFile, OutputUnavailable, RowStore, WatchedJob
-from workers.ports.chat import ChatModel, ProviderFailed, ToolBox, ToolOutcome
+from workers.ports.breakers import Breakers, Pass
+from workers.ports.budgets import Budgets
+from workers.ports.chat import (
+    PROGRESS,
+    AnswerTimes,
+    ChatModel,
+    ProviderFailed,
+    Reconciled,
+    ToolBox,
+    ToolOutcome,
+    ToolsAway,
+)
+from workers.ports.conversations import Busy, Committed, Conversations
+from workers.ports.erasing import Remains, Trail, Trails, Whose
+from workers.ports.keeping import Forgotten, Keeping, OldRun, Stray
+from workers.ports.limits import Limiter
 from workers.ports.runs import (
     Archive,
     Asleep,
+    Begun,
     Bell,
     Claimed,
     Clock,
@@ -12,11 +28,15 @@ from workers.ports.runs import (
     Granted,
     Held,
     Inbox,
+    KeysDamaged,
+    Lease,
     LeaseLost,
     Letter,
+    MessageQueues,
     Missing,
     Onlooker,
     Queues,
+    RetryReply,
     RunRecord,
     RunStore,
     RunWatch,
@@ -26,29 +46,48 @@ from workers.ports.runs import (
 from workers.ports.speech import AudioEntry, AudioStreams, SpeechLine, SpeechLost, SpeechService
 
 __all__ = [
+    "PROGRESS",
+    "AnswerTimes",
     "Archive",
     "Asleep",
     "AudioEntry",
     "AudioStreams",
     "BatchService",
+    "Begun",
     "Bell",
+    "Breakers",
+    "Budgets",
+    "Busy",
     "ChatModel",
     "Claimed",
     "Clock",
+    "Committed",
+    "Conversations",
     "Finished",
+    "Forgotten",
     "Granted",
     "Held",
     "Inbox",
     "Inputs",
+    "Keeping",
+    "KeysDamaged",
+    "Lease",
     "LeaseLost",
     "Letter",
+    "Limiter",
+    "MessageQueues",
     "Missing",
     "NewRow",
+    "OldRun",
     "Onlooker",
     "OutputFile",
     "OutputUnavailable",
+    "Pass",
     "ProviderFailed",
     "Queues",
+    "Reconciled",
+    "Remains",
+    "RetryReply",
     "RowStore",
     "RunRecord",
     "RunStore",
@@ -57,8 +96,13 @@ __all__ = [
     "SpeechLost",
     "SpeechService",
     "StoreUnavailable",
+    "Stray",
     "ToolBox",
     "ToolOutcome",
+    "ToolsAway",
+    "Trail",
+    "Trails",
     "Waiting",
     "WatchedJob",
+    "Whose",
 ]

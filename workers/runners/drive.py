@@ -8,17 +8,20 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from api_contracts.client.scripts import RESULT_BLOB, SPILL_BYTES
+from api_contracts.client.scripts import RESULT_BLOB, RETRY_LETTER, SPILL_BYTES
+from api_contracts.failure import Failure
 from api_contracts.runs import (
     EventData,
     Result,
     RunCancelled,
     RunCompleted,
+    RunConflicted,
     RunFailedEvent,
+    RunIgnored,
     RunParked,
     RunQueued,
     Status,
@@ -33,16 +36,22 @@ from workers.core.runs.frame import (
     Machine,
     Park,
     Release,
+    Retry,
     SignalArrived,
     Woke,
     later_id,
 )
+from workers.core.runs.refusal import JOURNAL_LOST
+from workers.core.text import filterable
 from workers.errors import internal
 from workers.ports import (
     Archive,
+    Begun,
     Bell,
     Clock,
     Inbox,
+    KeysDamaged,
+    Lease,
     LeaseLost,
     Letter,
     Onlooker,
@@ -58,8 +67,20 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
+_MOST_WORDS = 200
+
+MOST_TOLD: Final = 100
+"""Letters of no effect that a run's journal tells of. Anyone may write any number of them; the rest is passed over."""
 _PAUSE_S = 0.5
 """Between tries to reach a store that is away."""
+
+
+OF_NO_EFFECT: Final = (RunIgnored, RunConflicted)
+"""What tells of a letter that changed nothing."""
+
+
+class _JournalWasLost(Exception):
+    """Another journal of this run told SQL of an effect."""
 
 
 class Performer(Protocol):
@@ -98,7 +119,9 @@ class Driver:
         performer: Performer,
         services: DriverServices,
         watch: RunWatch,
+        told: int = 0,
     ) -> None:
+        """`told`: letters of no effect that the journal tells of already."""
         self.run_id = run_id
         self.kind = queued.kind
         self._watch = watch
@@ -110,11 +133,12 @@ class Driver:
         self._facts: list[object] = []
         self._something = asyncio.Event()
         self._alarm = Alarm(services.clock, lambda: self.post(Woke()))
-        self._epoch = 0
         self._seq = 0
         self._queued_at = 0.0
         self._seen = "0"
         self._outcome: Outcome | None = None
+        self._is_noted = False
+        self._told = told
 
     def post(self, fact: object) -> None:
         """Hand the run a fact. On the loop only."""
@@ -129,21 +153,26 @@ class Driver:
         """Ask the run to hand over, at the latest at `force_at`."""
         self.post(Draining(force_at))
 
-    async def run(self, owner: str, epoch: int, seq: int, queued_at: float, letters: Sequence[Letter] = ()) -> Outcome:
+    async def run(
+        self, owner: str, lease: Lease, seq: int, queued_at: float, letters: Sequence[Letter] = ()
+    ) -> Outcome:
         """Drive to the end of the run, or of our part in it. Raises `LeaseLost` when the run is another's.
 
         `letters` are those that a parked run was sent since: decided with `Begin`, or it would park again before them.
         """
-        self._epoch, self._seq, self._queued_at = epoch, seq, queued_at
+        self._lease, self._seq, self._queued_at = lease, seq, queued_at
         after = letters[-1].id if letters else self._machine.cursor
         unwatch = self._services.inbox.watch(self.run_id, after, self._letter)
         try:
             return await self._drive(owner, letters)
-        except (LeaseLost, StoreUnavailable):
+        except (LeaseLost, StoreUnavailable, KeysDamaged):
             raise
+        except _JournalWasLost:
+            _log.error("run.journal_lost", run_id=self.run_id)
+            return await self._give_up(JOURNAL_LOST)
         except Exception as exc:  # noqa: BLE001 - a defect of ours ends this run, and no other
             _log.exception("run.defect", run_id=self.run_id)
-            return await self._give_up(exc)
+            return await self._give_up(internal(exc))
         finally:
             unwatch()
             self._alarm.set(None)
@@ -151,19 +180,21 @@ class Driver:
 
     async def _drive(self, owner: str, letters: Sequence[Letter]) -> Outcome:
         early, self._facts = self._facts, []  # a process that drains says so first: nothing is begun to be stopped
-        signals = [SignalArrived(letter.id, letter.type, letter.data) for letter in letters]
-        await self._perform(self._decide([*early, Begin(owner), *signals]))
+        signals = [SignalArrived(each.id, each.type, each.data) for each in letters if each.type != RETRY_LETTER]
+        retry = _retry_in(letters)
+        if retry is not None:
+            self._seen = letters[-1].id  # all of them are decided before the run parks
+        await self._perform(self._decide([*early, Begin(owner, retry), *signals]))
         while self._outcome is None:
             await self._perform(self._decide(await self._next()))
         return self._outcome
 
-    async def _give_up(self, exc: Exception) -> Outcome:
-        """Fail the run: taken up again it would meet the same defect for ever."""
-        failure = internal(exc)
+    async def _give_up(self, failure: Failure) -> Outcome:
+        """Fail the run: taken up again it would meet the same for ever."""
         result = Result(run_id=self.run_id, kind=self._queued.kind, status="failed", failure=failure)
         stored = result.model_dump(mode="json", exclude_none=True)
         await self._end(Finish("failed", stored, failure))
-        return Ended("failed", stored, failure)
+        return Ended("failed", stored, failure, self._lease.epoch)
 
     def _letter(self, letter: Letter) -> None:
         self.post(SignalArrived(letter.id, letter.type, letter.data))
@@ -173,7 +204,10 @@ class Driver:
         await self._something.wait()
         self._something.clear()
         facts, self._facts = self._facts, []
-        return facts
+        # After an outage much has come together: what came is decided before the time that passed, or a session would
+        # take for silence what it was told meanwhile.
+        awake = [fact for fact in facts if isinstance(fact, Woke)]
+        return [fact for fact in facts if not isinstance(fact, Woke)] + awake[:1]
 
     def _decide(self, facts: list[object]) -> list[Action]:
         now = self._services.clock.now()
@@ -192,13 +226,16 @@ class Driver:
         for action in actions:
             match action:
                 case Emit(event):
-                    events.append(event)
+                    if self._is_worth_telling(event):
+                        events.append(event)
                     continue
                 case Park():
                     park = action
                     continue
                 case Effect():
                     await self._commit(events)
+                    if action.once and not self._is_noted:
+                        await self._note()
                     self._performer.perform(action, self.post)
                 case Finish():
                     await self._commit(events)
@@ -211,6 +248,14 @@ class Driver:
         if park is not None:
             await self._park(park)
 
+    def _is_worth_telling(self, event: EventData) -> bool:
+        if not isinstance(event, OF_NO_EFFECT):
+            return True
+        self._told += 1
+        if self._told == MOST_TOLD:
+            _log.warning("run.letters_untold", run_id=self.run_id, told=MOST_TOLD)
+        return self._told <= MOST_TOLD
+
     async def _commit(self, events: list[EventData]) -> None:
         if events:
             await self._append(events)
@@ -218,25 +263,46 @@ class Driver:
 
     async def _append(self, events: list[EventData], terminal: Status | None = None) -> None:
         store, base = self._services.store, self._seq
-        self._seq = await self._until_done(
-            lambda: store.append(self.run_id, self._epoch, base, events, terminal=terminal)
-        )
+        self._seq = await self._until_done(lambda: store.append(self._lease, base, events, terminal=terminal))
         self._watch.saw(events, self._services.clock.now())
 
     async def _end(self, finish: Finish) -> None:
         """SQL first, then the terminal event; Celery's turn comes when the driver returns."""
         await self._performer.close()
-        await self._until_done(lambda: self._services.archive.save(self._record(finish)))
+        if not finish.archived:
+            finish = await self._archived(finish)
         text = json.dumps(finish.result, ensure_ascii=False)
         spilled = len(text.encode()) > SPILL_BYTES
         if spilled:
             await self._until_done(lambda: self._services.store.put_blob(self.run_id, RESULT_BLOB, text))
         await self._append([_terminal(finish, spilled=spilled)], finish.status)
-        self._outcome = Ended(finish.status, finish.result, finish.failure)
+        _log.info("run.ended", run_id=self.run_id, status=finish.status, code=finish.failure and finish.failure.code)
+        self._outcome = Ended(finish.status, finish.result, finish.failure, self._lease.epoch)
+
+    async def _archived(self, finish: Finish) -> Finish:
+        """Return the end that SQL has now: this one, the one that the run's turn came to before, or that without it."""
+        said = await self._until_done(lambda: self._services.archive.save(self._record(finish), finish.turn))
+        if isinstance(said, RunRecord):
+            frame = Result.model_validate(said.result)
+            return Finish(frame.status, said.result, frame.failure, archived=True)
+        if said == "moved" and finish.moved is not None:
+            _log.warning("run.conversation_moved", run_id=self.run_id)
+            return await self._archived(finish.moved)
+        return finish
+
+    async def _note(self) -> None:
+        """Have SQL know, once in each life, that the run must not begin anew if its journal is lost from here on."""
+        queued = self._queued
+        begun = Begun(
+            self.run_id, queued.kind, queued.tenant, queued.labels, self._queued_at, queued.idempotency_key
+        )  # fmt: skip
+        if not await self._until_done(lambda: self._services.archive.note(begun)):
+            raise _JournalWasLost
+        self._is_noted = True
 
     async def _release(self) -> None:
         await self._performer.close()
-        await self._until_done(lambda: self._services.store.release(self.run_id, self._epoch))
+        await self._until_done(lambda: self._services.store.release(self._lease))
         try:
             await self._services.bell.ring(self.run_id, self._signature, self._queued)
         except StoreUnavailable as exc:  # a released run is due within a lease: a sweeper rings
@@ -247,7 +313,7 @@ class Driver:
         await self._performer.close()
         await self._append([RunParked(why=park.why, until=park.until)])
         seen = later_id(self._seen, self._machine.cursor)
-        self._outcome = Parked(self.run_id, self._epoch, park.why, park.until, seen)
+        self._outcome = Parked(self._lease, park.why, park.until, seen)
 
     async def _until_done(self, act: Callable[[], Awaitable[T]]) -> T:
         """Act, again and again while a store is away, until the run is known to be another's."""
@@ -263,9 +329,24 @@ class Driver:
     def _record(self, finish: Finish) -> RunRecord:
         queued = self._queued
         return RunRecord(
-            self.run_id, queued.kind, finish.status, self._epoch, queued.tenant, queued.labels, finish.result,
-            self._queued_at, self._services.clock.now(),
+            self.run_id, queued.kind, finish.status, self._lease.epoch, queued.tenant, queued.labels, finish.result,
+            self._queued_at, self._services.clock.now(), queued.idempotency_key,
+            queued.conversation,
         )  # fmt: skip
+
+
+def _retry_in(letters: Sequence[Letter]) -> Retry | None:
+    """Return the newest word of an operator.
+
+    What comes before it is decided after the begin. Until then the journal must not say that the word was heard: a life
+    that dies in between would have passed the others over, a cancel among them.
+    """
+    for place, letter in reversed([*enumerate(letters)]):
+        if letter.type == RETRY_LETTER:
+            by, reason = (filterable(str(letter.data.get(name) or ""))[:_MOST_WORDS] for name in ("by", "reason"))
+            undecided = any(each.type != RETRY_LETTER for each in letters[:place])
+            return Retry(None if undecided else letter.id, by, reason)
+    return None
 
 
 def _terminal(finish: Finish, *, spilled: bool) -> EventData:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
-from workers.ports import Clock, RunStore, StoreUnavailable
+from workers.ports import Clock, Lease, RunStore, StoreUnavailable
 from workers.settings import Timing
 
 _log = structlog.get_logger(__name__)
@@ -17,24 +17,24 @@ class LeaseKeeper:
         self._store = store
         self._clock = clock
         self._timing = timing
-        self._held: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._held: dict[str, tuple[Lease, Callable[[], None]]] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, run_id: str, epoch: int, lost: Callable[[], None]) -> None:
+    def hold(self, lease: Lease, lost: Callable[[], None]) -> None:
         """Renew from now on; call `lost` on the loop when the lease is another's, be it in this process."""
-        if before := self._held.get(run_id):
+        if before := self._held.get(lease.run_id):
             before[1]()
-        self._held[run_id] = (epoch, lost)
+        self._held[lease.run_id] = (lease, lost)
 
-    def drop(self, run_id: str, epoch: int) -> None:
+    def drop(self, lease: Lease) -> None:
         """Renew no more."""
-        if self._held.get(run_id, (None,))[0] == epoch:
-            del self._held[run_id]
+        if self._held.get(lease.run_id, (None,))[0] == lease:
+            del self._held[lease.run_id]
 
     async def keep(self) -> None:
-        """Renew for ever. While the store is away nothing is given up: a late renewal under the same epoch counts."""
+        """Renew for ever. While the store is away nothing is given up: a late renewal of the current lease counts."""
         while True:
             await self._clock.sleep_until(self._clock.now() + self._timing.renew_s)
             try:
@@ -46,11 +46,11 @@ class LeaseKeeper:
 
     async def renew(self) -> None:
         """Renew once."""
-        leases = [(run_id, epoch) for run_id, (epoch, _) in self._held.items()]
+        leases = [lease for lease, _ in self._held.values()]
         if not leases:
             return
-        for run_id in await self._store.renew(leases):
-            epoch, lost = self._held.get(run_id, (None, None))
-            if lost and (run_id, epoch) in leases:
-                _log.warning("lease.lost", run_id=run_id, epoch=epoch)
+        for stale in await self._store.renew(leases):
+            lease, lost = self._held.get(stale.run_id, (None, None))
+            if lost and lease == stale:
+                _log.warning("lease.lost", run_id=stale.run_id, epoch=stale.epoch)
                 lost()

@@ -6,6 +6,7 @@ from typing import Any
 
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Status
+from workers.ports import Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Ended:
     status: Status
     result: Mapping[str, Any]
     failure: Failure | None = None
+    epoch: int | None = field(default=None, compare=False)
+    """Of the life that ended it; None where no journal says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,7 @@ class Parked:
     """The run waits without a worker, for the time `until` or a letter after `seen`. Celery is told first, then the
     lease is let go of (`Reception.park`): the next life could otherwise end before this one is known to wait."""
 
-    run_id: str
-    epoch: int
+    lease: Lease
     why: str
     until: float | None
     seen: str

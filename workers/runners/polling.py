@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from api_contracts.runs import RunQueued
 from workers.core.batch import jobs, pace
 from workers.core.batch.jobs import JobView
 from workers.ports import BatchService, Clock, ProviderFailed, RowStore, RunStore, StoreUnavailable, WatchedJob
@@ -17,8 +18,9 @@ _log = structlog.get_logger(__name__)
 _MOST_AT_ONCE: Final = 200
 _TOGETHER: Final = 8
 """Claimed, and looked at, at the same time: where the provider hangs, the others are left to other pollers."""
-_AGAIN_S: Final = 120.0
-"""A claimed job of which nothing was noted comes again then: its poller died, or the provider did not answer."""
+_AGAIN, _AGAIN_AT_LEAST_S = 4.0, 5.0
+"""A claimed job of which nothing was noted comes again after so many of the shortest waits: its poller died, or the
+provider or the store did not answer. To look twice does no harm."""
 
 
 class Poller:
@@ -32,13 +34,14 @@ class Poller:
         self._store = store
         self._sweeper = sweeper
         self._clock = clock
+        self._again_s = max(_AGAIN * shortest_s, _AGAIN_AT_LEAST_S)
         self._scale = shortest_s / pace.SHORTEST_S
 
     async def poll(self) -> int:
         """Look at jobs that are due; return how many there were. None is looked at twice."""
         began_at, looked = self._clock.now(), 0
         while looked < _MOST_AT_ONCE:
-            due = await self._rows.claim_jobs(began_at, self._clock.now() + _AGAIN_S, _TOGETHER)
+            due = await self._rows.claim_jobs(began_at, self._clock.now() + self._again_s, _TOGETHER)
             await asyncio.gather(*(self._look(job) for job in due))
             looked += len(due)
             if len(due) < _TOGETHER:
@@ -75,6 +78,9 @@ class Poller:
         reply = await self._store.signal(job.run_id, jobs.SIGNAL, letter, letter_id)
         if reply == "woken":
             await self._sweeper.wake(job.run_id)
+        elif reply == "missing":
+            # It was parked, so nobody else is there to notice: whoever gets the message says what it came to.
+            await self._sweeper.ask_after(job.run_id, RunQueued(kind="batch", digest="lost"))
         return reply in ("sent", "woken")
 
     def _wait_s(self, job: WatchedJob, view: JobView, quiet_s: float) -> float:

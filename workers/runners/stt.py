@@ -20,7 +20,7 @@ from workers.core.stt.acts import (
     SendText,
     TrimAudio,
 )
-from workers.ports import AudioEntry, AudioStreams, Clock, SpeechService, StoreUnavailable
+from workers.ports import AudioEntry, AudioStreams, Clock, KeysDamaged, SpeechService, StoreUnavailable
 from workers.runners.speech_line import Line, Post
 
 _log = structlog.get_logger(__name__)
@@ -115,13 +115,15 @@ class SttPerformer:
         while True:
             try:
                 return await self._audio.holds(self._run_id, entry_id)
+            except KeysDamaged:
+                return False  # nothing of it can be read any more
             except StoreUnavailable:
                 await self._clock.sleep_until(self._clock.now() + _READ_AGAIN_S)
 
     async def _trim(self, before: str) -> None:
         try:
             await self._audio.trim(self._run_id, before)
-        except StoreUnavailable as exc:  # the next one trims this too
+        except (StoreUnavailable, KeysDamaged) as exc:  # the next one trims this too
             _log.debug("stt.not_trimmed", run_id=self._run_id, error=str(exc))
 
 

@@ -7,11 +7,20 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from api_contracts import batch, chat, runs, stt
 from api_contracts.runs import TERMINAL, Event, EventData, RunQueued, Status
+from workers.telemetry.accounts import Accounts
+from workers.telemetry.capped import OTHER, Capped
 
-OTHER: Final = "other"
 _MOST_MODELS, _MOST_CODES = 50, 100
 _RUN_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600)
 _WAIT_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_TURN_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+_TURN: Final[dict[str, tuple[str, str]]] = {
+    "queued_s": ("fw_chat_queued_seconds", "How long an answer waited for a worker before it was asked for"),
+    "connect_s": ("fw_chat_connect_seconds", "From asking the provider to a connection"),
+    "first_byte_s": ("fw_chat_first_byte_seconds", "From asking the provider to its first byte"),
+    "first_token_s": ("fw_chat_first_token_seconds", "From asking the provider to the first text, thought or call"),
+    "processing_s": ("fw_chat_processing_seconds", "From asking the provider to the end of the answer"),
+}
 _JOB_ENDS: Final = ("usable", "void")
 _OUTCOMES: Final[dict[type[EventData], str]] = {
     chat.CallResult: "result",
@@ -27,25 +36,10 @@ _PASSED_OVER: Final = frozenset((chat.ChatDelta, chat.ChatReasoning, stt.SttInte
 _FIRST_CLOSE_CODE: Final = 1000
 
 
-class Capped:
-    """Lets the first few values of a label through; all others are `other`, so that nobody can fill the memory."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._known: set[str] = set()
-
-    def __call__(self, value: str) -> str:
-        if value not in self._known:
-            if len(self._known) >= self._most:
-                return OTHER
-            self._known.add(value)
-        return value
-
-
 class Counters:
     """Everything that is counted, in one registry."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, told_apart: Sequence[str]) -> None:
         def counter(name: str, says: str, *labels: str) -> Counter:
             return Counter(name, says, labels, registry=registry)
 
@@ -53,6 +47,7 @@ class Counters:
         self.ended = counter("fw_runs", "Runs that ended here", "kind", "status")
         self.tokens = counter("fw_tokens", "Tokens that the provider counted", "model", "kind")
         self.calls = counter("fw_tool_calls", "Tool calls that were settled", "outcome")
+        self.refusals = counter("fw_tool_refusals", "Tool calls that were not made, by reason", "code")
         self.retries = counter("fw_provider_retries", "Calls of the provider that were made again", "code")
         self.audio = counter("fw_stt_audio_seconds", "Seconds of audio, by meter", "meter")
         self.rows = counter("fw_batch_rows", "Rows of batches that were settled", "state")
@@ -64,18 +59,25 @@ class Counters:
             "fw_queue_wait_seconds", "From queued to the first lease", ["kind", "lane"], buckets=_WAIT_S,
             registry=registry,
         )  # fmt: skip
+        self.spend = counter("fw_chat_cost", "What answers cost, in the currency of the price table", "model")
+        self.turns = {
+            name: Histogram(metric, says, ["model"], buckets=_TURN_S, registry=registry)
+            for name, (metric, says) in _TURN.items()
+        }
+        self.accounts = Accounts(registry, told_apart)
         self.model, self.code = Capped(_MOST_MODELS), Capped(_MOST_CODES)
 
 
 class Life:
     """`RunWatch`: folds what the journal said before, and counts what this life adds."""
 
-    __slots__ = ("_counters", "_failed", "_job_ends", "_meters", "_model", "_queued", "_queued_at")
+    __slots__ = ("_account", "_counters", "_failed", "_job_ends", "_meters", "_model", "_queued", "_queued_at")
 
     def __init__(
         self, counters: Counters, queued: RunQueued, queued_at: float, model: str, journal: Sequence[Event]
     ) -> None:
         self._counters = counters
+        self._account = counters.accounts.of(queued)
         self._queued = queued
         self._queued_at = queued_at
         self._model = model
@@ -114,13 +116,15 @@ class Life:
             case chat.ChatReplaced(failure=failure):
                 self._failed = failure.code if failure else None
             case chat.ChatUsage() | batch.BatchCost():
-                self._used(event.usage)
+                self._used(event)
             case stt.SttUsage() | stt.SttClosed():
                 self._metered(event.audio)
             case stt.SttReconnecting():
                 self._reconnecting(event)
             case _ if type(event) in _OUTCOMES:
                 self._counters.calls.labels(_OUTCOMES[type(event)]).inc()
+                if isinstance(event, chat.CallFailed) and event.code:
+                    self._counters.refusals.labels(self._counters.code(event.code)).inc()
             case _:
                 self._count_of_batch(event)
 
@@ -149,6 +153,7 @@ class Life:
     def _ended(self, status: Status, now: float) -> None:
         kind = self._queued.kind
         self._counters.ended.labels(kind, status).inc()
+        self._counters.accounts.ended(self._account, kind, status)
         self._counters.seconds.labels(kind).observe(max(0.0, now - self._queued_at))
 
     def _requested(self, event: chat.ChatRequested) -> None:
@@ -157,20 +162,37 @@ class Life:
             self._retried(self._failed)
             self._failed = None
 
-    def _used(self, usage: chat.Usage) -> None:
+    def _used(self, event: chat.ChatUsage | batch.BatchCost) -> None:
+        usage = event.usage
         tokens, model = self._counters.tokens, self._counters.model(self._model or OTHER)
         for kind, number in (
             ("prompt", usage.prompt_tokens), ("cached", usage.cached_tokens),
             ("completion", usage.completion_tokens), ("reasoning", usage.reasoning_tokens),
         ):  # fmt: skip
-            tokens.labels(model, kind).inc(max(0, number))  # a stranger's number; a counter refuses to fall
+            counted = max(0, number)  # a stranger's number; a counter refuses to fall
+            tokens.labels(model, kind).inc(counted)
+            self._counters.accounts.tokens(self._account, kind, counted)
+
+        if isinstance(event, chat.ChatUsage):
+            self._took(event)
+
+    def _took(self, event: chat.ChatUsage) -> None:
+        model = self._counters.model(event.model or self._model or OTHER)
+        if event.cost is not None:
+            self._counters.spend.labels(model).inc(float(event.cost))
+            self._counters.accounts.spend(self._account, float(event.cost))
+        for name, histogram in self._counters.turns.items():
+            if event.timings and (seconds := getattr(event.timings, name)) is not None:
+                histogram.labels(model).observe(max(0.0, seconds))
 
     def _metered(self, audio: stt.AudioMeters) -> None:
         """The meters are totals of the session: what they grew by since they were told last is new."""
         now = audio.model_dump()
         for meter, total in now.items():
             name = meter.removesuffix("_s")
-            self._counters.audio.labels(name).inc(max(0.0, total - self._meters.get(meter, 0.0)))
+            grown = max(0.0, total - self._meters.get(meter, 0.0))
+            self._counters.audio.labels(name).inc(grown)
+            self._counters.accounts.audio(self._account, name, grown)
         self._meters = now
 
     def _reconnecting(self, event: stt.SttReconnecting) -> None:

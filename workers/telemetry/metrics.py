@@ -3,8 +3,8 @@
     driver --what it appended--> Life.saw --> counters, histograms        reception, pool, streams --> gauges
 
 Names and labels are fixed: dashboards and alerts rely on them. No label has a value that a producer chooses, but for
-the model, of which the first few are told apart. Counters count what this process appended: after a crash the next one
-goes on where the journal ends, so a sum over processes has each event once.
+the model and what `accounts` tells apart: the first few values of each. Counters count what this process appended:
+after a crash the next one goes on where the journal ends, so a sum over processes has each event once.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,16 +16,19 @@ from prometheus_client.registry import Collector
 
 from api_contracts.runs import Event, RunQueued
 from workers.ports import RunWatch, Waiting
+from workers.telemetry.accounts import TENANT
 from workers.telemetry.fold import Counters, Life
 
 
 class Metrics:
     """`Onlooker` with a registry of its own: nothing is kept at module level."""
 
-    def __init__(self) -> None:
+    def __init__(self, told_apart: Sequence[str] = (TENANT,)) -> None:
+        """Tell apart the runs' tenants and labels that are named in `told_apart`."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._counters = Counters(self.registry)
+        self._counters = Counters(self.registry, told_apart)
+        self._purged = Counter("fw_purged", "What was taken out of SQL for its age", ["what"], registry=self.registry)
         self._refused = Counter(
             "fw_messages_refused", "Messages that were not taken, by reason", ["reason"], registry=self.registry
         )
@@ -37,6 +40,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count a message that was not taken. `reason` is one of a few fixed words, never the message's own."""
         self._refused.labels(reason).inc()
+
+    def purged(self, what: str, number: int) -> None:
+        """Count what was taken out of SQL: `runs` or `batch_rows`."""
+        self._purged.labels(what).inc(number)
 
     def gauge(self, name: str, says: str, value: Callable[[], float]) -> None:
         """Add a gauge that asks at each scrape, in the server's thread."""

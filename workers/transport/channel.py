@@ -3,7 +3,9 @@
 Owns what differs from kombu's: reading a list entry, closing, acknowledging after the close. The rest is inherited.
 """
 
+import json
 import logging
+from collections.abc import Sequence
 from queue import Empty
 from typing import Any, Final
 
@@ -14,7 +16,8 @@ from kombu.transport.redis import Transport as RedisTransport
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps
 
-from workers.transport import letters
+from api_contracts import keys
+from workers.transport import bindings, letters
 from workers.transport.envelope import Undecodable, check_envelope, glimpse, most_entry_bytes, read_entry
 from workers.transport.inspection import MESSAGE_BYTES
 from workers.transport.letters import Letter, Refused
@@ -23,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 _LATE_ACK_S: Final = 1.0
 """An acknowledgement after the close is worth this much of the hub's time."""
+
+_REPLIES: Final = ".reply.celery.pidbox"
+_REPLY_MS: Final = 60_000
+"""An asker reads replies for a second or some, and its queue lasts ten."""
 
 # kombu counts KeyError as a lost connection, which a poison entry can raise just as well.
 _OUTAGES: Final = tuple(
@@ -83,6 +90,17 @@ class Channel(RedisChannel):
 
     QoS = QoS
 
+    # Ours alone: whoever looks for messages that were held for too long sees everybody's in kombu's own hash, and would
+    # have a slow task of another service delivered twice.
+    unacked_key = keys.UNACKED
+    unacked_index_key = f"{keys.UNACKED}:index"
+    unacked_mutex_key = f"{keys.UNACKED}:mutex"
+    unacked_mutex_expire = 15
+    # What a killed worker had fetched comes again after this, at the next of kombu's looks, which are 10 s apart. A
+    # tool's result is in no journal yet, and must not come later than the call's deadline. Twice does no harm to us.
+    visibility_timeout = 30
+    unacked_restore_throttle = 1
+
     from_transport_options: Any = (*RedisChannel.from_transport_options, "message_bytes")
     message_bytes: int = MESSAGE_BYTES
     """A list entry that must hold a larger body is not read."""
@@ -111,6 +129,44 @@ class Channel(RedisChannel):
     def disconnect(self) -> None:
         """Drop all connections; the next use makes new ones."""
         self._disconnect_pools()
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        """Put a message into a list. A reply to remote control goes with its asker, which may be dead by now."""
+        super()._put(queue, message, **kwargs)
+        if queue.endswith(_REPLIES) and queue not in self._expires:
+            with self.conn_or_acquire() as client:
+                client.pexpire(queue, _REPLY_MS)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Bind; a binding of a queue that expires is forgotten when its process is (`bindings`)."""
+        if queue in self._expires:
+            bindings.keep(
+                self._plain_client(), [self._binding(exchange, routing_key, pattern, queue)], self._binding_ttl(queue)
+            )
+        super()._queue_bind(exchange, routing_key, pattern, queue)
+
+    def _refresh_bindings(self, queues: Sequence[str]) -> None:
+        """Say that the process lives."""
+        for queue in queues:
+            bound = [
+                self._binding(exchange, *self.typeof(exchange).prepare_bind(queue, exchange, routing_key, arguments))
+                for exchange, routing_key, arguments in self.state.queue_bindings(queue)
+            ]
+            bindings.keep(self._plain_client(), bound, self._binding_ttl(queue))
+        super()._refresh_bindings(queues)
+
+    def sweep_bindings(self, limit: int = 100) -> int:
+        """Forget what dead processes have bound: whole tables as kombu does, and their members in the others."""
+        return int(super().sweep_bindings(limit)) + bindings.forget(self._plain_client(), limit)
+
+    def _delete(self, queue: str, exchange: str, routing_key: str, pattern: str, *args: Any, **kwargs: Any) -> None:
+        super()._delete(queue, exchange, routing_key, pattern, *args, **kwargs)
+        bindings.drop(self._plain_client(), self._binding(exchange, routing_key, pattern, queue))
+
+    def _binding(self, exchange: str, routing_key: str, pattern: str, queue: str) -> str:
+        """Return the set of a binding and its name there, in kombu's words for them."""
+        table = self.global_keyprefix + self.keyprefix_queue % (exchange,)
+        return json.dumps([table, self.sep.join([routing_key or "", pattern or "", queue or ""])])
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Return how to connect; remembered, because a channel that is gone still has messages to acknowledge."""
@@ -182,13 +238,13 @@ class Channel(RedisChannel):
         body = raw.pop("body", "")
         entry = str_to_bytes(dumps(raw | {"body": body}))
         task, task_id = str(headers.get("task", "")), str(headers.get("id", ""))
-        letters.bury(self._letter_client(), Letter(queue, entry, len(entry), task, task_id), refused)
+        letters.bury(self._plain_client(), Letter(queue, entry, len(entry), task, task_id), refused)
 
     def _bury_entry(self, queue: str, entry: bytes, refused: Refused) -> None:
-        letters.bury(self._letter_client(), Letter(queue, entry, len(entry), *glimpse(entry)), refused)
+        letters.bury(self._plain_client(), Letter(queue, entry, len(entry), *glimpse(entry)), refused)
 
-    def _letter_client(self) -> "redis.Redis":
-        """Return a client without `global_keyprefix`: the dead letters' key is the same everywhere."""
+    def _plain_client(self) -> "redis.Redis":
+        """Return a client without `global_keyprefix`: our own keys are the same everywhere."""
         return redis.Redis(connection_pool=self.pool)
 
 

@@ -17,6 +17,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.utils.encoding import str_to_bytes
 
 from api_contracts.client.signed_amqp import KEYS
+from api_contracts.keys import RUN_ID, lease
 from api_contracts.signing import NO_KEYS
 from workers.transport import letters
 from workers.transport.channel import Channel
@@ -68,8 +69,17 @@ class Consumer(CeleryConsumer):
         """Bury a task that this worker does not have, and tell its sender so, as Celery does."""
         task, task_id = message.headers["task"], message.headers["id"]
         self._refuse(message, Refused("unknown_task", "unknown task: this worker has none of that name"))
+        if self._is_run(task_id):
+            return  # what its caller waits for is the run's own end
         request = Context({"task": task, "id": task_id, "root_id": message.headers.get("root_id"), "errbacks": None})
         self.app.backend.mark_as_failure(task_id, NotRegistered(task), request=request)
+
+    def _is_run(self, task_id: str) -> bool:
+        """Whether a run of ours has this id; yes while that cannot be known."""
+        try:
+            return RUN_ID.fullmatch(task_id) is not None and bool(self._letters().exists(lease(task_id)))
+        except redis.RedisError:
+            return True
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Bury a task that Celery finds fault with."""

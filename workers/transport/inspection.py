@@ -3,7 +3,7 @@
 Pure, and the same for every broker. Written against what Celery reads without a guard in the consumer's thread.
 """
 
-import re
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,7 +13,7 @@ from kombu.utils.json import loads
 
 from api_contracts.names import DELIVER
 from api_contracts.signing import HEADER, NO_KEYS, SigningKeys
-from workers.transport.envelope import kind_of
+from workers.transport.envelope import HEADER_BYTES, kind_of
 from workers.transport.letters import Refused
 
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -22,12 +22,19 @@ MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_DEPTH: Final = 128
 """Lists and objects within each other. A JSON schema of a tool needs a dozen; each level costs every reader a frame."""
 
+MAX_NAME: Final = 512
+"""Characters of a task's name or id. A run's id has 128; whoever comes near is told so in a failure of his own."""
+
+MAX_CONTAINERS: Final = 1_000_000
+"""Lists and objects in a body: each costs its reader fifty times its two bytes."""
+
 _JSON: Final = "application/json"
 _TEXTS: Final = ("shadow", "eta", "expires", "root_id", "parent_id", "group", "argsrepr", "kwargsrepr", "origin")
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-_NO_BRACKET: Final = re.compile(rb"[^\[\]{}]+")
-_STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_BRACKETS: Final = b"[{]}"
+_STEPS: Final = bytes.maketrans(_BRACKETS, b"\x01\x01\xff\xff")
+"""Of each bracket the signed byte that it adds to the depth."""
+_ALL_ELSE: Final = bytes(set(range(256)) - set(_BRACKETS + b'"'))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +83,27 @@ class Rules:
         return True
 
 
-def depth_of(body: bytes) -> int:
-    """Return how deep the brackets of a JSON text go, without reading it; what is no JSON has some number, too."""
+def shape_of(body: bytes) -> tuple[int, int]:
+    """Return how many lists and objects a JSON text has and how deep they go, without reading it.
+
+    What is no JSON has some numbers, too; so has one with few brackets: zeros. So many strings that hold brackets count
+    as what they pretend to be. The work is done by passes over the
+    bytes that never look at one alone, because the consumer's thread waits for it.
+    """
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return 0
-    brackets = _NO_BRACKET.sub(b"", _STRING.sub(b"", body))
-    return max(accumulate((_STEP[each] for each in brackets), initial=0))
+        return 0, 0
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes in a row may go: what is inside of a string stays inside, though of another one.
+    steps = body.translate(_STEPS, _ALL_ELSE).replace(b'""', b"")
+    if (quotes := steps.count(b'"')) > MAX_CONTAINERS:
+        return quotes, 0
+    if quotes:
+        steps = b"".join(steps.split(b'"')[::2])
+    containers = steps.count(b"\x01")
+    if containers > MAX_CONTAINERS:
+        return containers, 0
+    return containers, max(accumulate(memoryview(steps).cast("b"), initial=0))
 
 
 def _check_headers(headers: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
@@ -92,6 +114,10 @@ def _check_headers(headers: Mapping[str, Any], properties: Mapping[str, Any]) ->
             raise _malformed(f"headers.{name} is {kind_of(headers[name])}")
         if not headers[name]:
             raise _malformed(f"headers.{name} is empty")
+        if len(headers[name]) > MAX_NAME:
+            # It would be a part of keys and log lines, in our Redis and in others'.
+            raise _malformed(f"headers.{name} has {len(headers[name])} characters, over {MAX_NAME}")
+    _check_size(headers)
     for name in _TEXTS:
         _allow(headers, name, str, "headers.")
     for name in ("correlation_id", "reply_to"):
@@ -106,6 +132,17 @@ def _check_headers(headers: Mapping[str, Any], properties: Mapping[str, Any]) ->
     _check_limits(_allow(headers, "timelimit", list, "headers."))
 
 
+def _check_size(headers: Mapping[str, Any]) -> None:
+    """Celery copies headers into events, logs and whatever the task sends."""
+    try:
+        # Encoded, because what is in here becomes a part of keys: halves of surrogate pairs cannot.
+        size = len(json.dumps(dict(headers), default=repr, skipkeys=True, ensure_ascii=False).encode())
+    except (ValueError, RecursionError) as exc:
+        raise _malformed(f"headers: {type(exc).__name__}") from exc
+    if size > HEADER_BYTES:
+        raise Refused("too_large", f"the headers have {size} bytes, over {HEADER_BYTES}")
+
+
 def _check_limits(limits: list[Any] | None) -> None:
     if limits is None or not limits:
         return
@@ -116,7 +153,10 @@ def _check_limits(limits: list[Any] | None) -> None:
 
 def _check_arguments(body: bytes, *, may_ring_on: bool) -> None:
     """Check `[args, kwargs, embed]`."""
-    if depth_of(body) > MAX_DEPTH:
+    containers, depth = shape_of(body)
+    if containers > MAX_CONTAINERS:
+        raise Refused("too_large", f"the body has {containers} lists and objects, over {MAX_CONTAINERS}")
+    if depth > MAX_DEPTH:
         raise Refused("too_deep", f"the body is nested over {MAX_DEPTH} deep")
     try:
         arguments = loads(body.decode("utf-8"))

@@ -17,7 +17,7 @@ from api_contracts import keys
 
 Reason = Literal[
     "malformed", "too_large", "too_deep", "compressed", "not_json", "unsigned", "bad_signature", "unknown_task",
-    "rejected",
+    "rejected", "bad_arguments", "bad_run_id",
 ]  # fmt: skip
 """Why a message was refused: the label that it is counted by."""
 

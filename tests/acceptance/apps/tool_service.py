@@ -6,6 +6,7 @@ It also plays the caller's own service, whose tasks are linked to runs.
 import os
 
 from celery import Celery
+from celery.exceptions import Ignore
 
 from api_contracts.client import RedisGuard, at_most_once, tool_errors
 from tests.acceptance.apps.board import REDIS, Board
@@ -21,6 +22,10 @@ app.conf.update(
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
 )
+# Stock Celery waits on a dead line to Redis for ever, and what it told a RabbitMQ that hung up counts as sent.
+_REDIS = {"socket_timeout": 5, "socket_connect_timeout": 5, "health_check_interval": 5}
+_IS_REDIS = os.environ.get(BROKER, "").startswith("redis")
+app.conf.broker_transport_options = _REDIS if _IS_REDIS else {"confirm_publish": True}
 _guard = RedisGuard(os.environ.get(REDIS, "redis://nowhere.invalid"))
 
 
@@ -55,11 +60,30 @@ def bare(key: str) -> str:
     raise LookupError(f"no row {key} in table vaults")
 
 
+@app.task(name="acceptance.dropped")
+def dropped(key: str) -> None:
+    """Be dropped, as Celery drops a task that has expired: it calls nobody back."""
+    Board().mark(key, "dropped")
+    raise Ignore
+
+
 @app.task(name="acceptance.done")
 def done(result: object, key: str) -> None:
     """Be called when a run is done."""
     status = result.get("status") if isinstance(result, dict) else result
     Board().mark(key, f"done {status}")
+
+
+@app.task(name="acceptance.ask")
+def ask(text: str) -> dict[str, object]:
+    """Make a request: what a chain may hand to a run."""
+    return {"model": "accounts/fireworks/models/emulated-classic", "messages": [{"role": "user", "content": text}]}
+
+
+@app.task(name="acceptance.gathered")
+def gathered(results: list[dict[str, object]], key: str) -> None:
+    """Be called with the results of several runs."""
+    Board().mark(key, f"gathered {' '.join(sorted(str(each['status']) for each in results))}")
 
 
 @app.task(name="acceptance.failed")

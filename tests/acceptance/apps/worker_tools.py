@@ -34,6 +34,13 @@ async def wait_once(key: str) -> str:
     return f"{key} was done"
 
 
+@tool(effect="at_most_once", approval=True)
+def wipe(key: str) -> str:
+    """Do what somebody has to approve first."""
+    Board().mark(key, "wiped")
+    return f"{key} was wiped"
+
+
 @tool(effect="pure")
 def raises(key: str) -> str:
     """Fail with a text that is the operator's business alone."""

@@ -31,7 +31,7 @@ connection = sqlite3.connect(sys.argv[1])
 connection.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
 sys.stdin.readline()
-connection.execute("INSERT INTO fw_batches VALUES ('other', 1)")
+connection.execute("INSERT INTO fw_batches (run_id, life) VALUES ('other', 1)")
 connection.commit()
 """
 

@@ -23,7 +23,10 @@ from workers.beat.slots import tick_of
 from workers.cli.embedded import EmbeddedValkey
 
 REQUEST = 'request = { model = "m", messages = [{ role = "user", content = "%s" }] }'
-TALKING = '[[entry]]\nname = "talk"\nevery_s = 1\nkind = "chat"\n' + REQUEST % "hello" + "\n"
+DAILY = "every_s = 86400"
+"""So that no test begins in one slot and ends in the next, but at midnight."""
+TIDYING = TICKING.replace("every_s = 1", DAILY)
+TALKING = f'[[entry]]\nname = "talk"\n{DAILY}\nkind = "chat"\n' + REQUEST % "hello" + "\n"
 
 Make = Callable[[], Scheduler]
 
@@ -38,7 +41,7 @@ def redis(own_valkey: EmbeddedValkey) -> Iterator[Redis]:
 def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_valkey: EmbeddedValkey) -> Iterator[Make]:
     monkeypatch.setenv("FW_REDIS_URL", own_valkey.url)
     monkeypatch.setenv("FW_BEAT_FILE", str(tmp_path / "beat.toml"))
-    (tmp_path / "beat.toml").write_text(TICKING + TALKING)
+    (tmp_path / "beat.toml").write_text(TIDYING + TALKING)
     made: list[Scheduler] = []
 
     def scheduler() -> Scheduler:
@@ -58,7 +61,7 @@ def due(scheduler: Scheduler, name: str) -> Any:
     """Return the entry as it stands in Redis, made due."""
     key = f"{keys.BEAT}{name}"
     stored = scheduler.Entry.from_key(key, app=scheduler.app)
-    stored.reschedule(scheduler.app.now() - timedelta(seconds=5))
+    stored.reschedule(scheduler.app.now() - timedelta(days=2))
     return scheduler.Entry.from_key(key, app=scheduler.app)
 
 
@@ -152,6 +155,6 @@ def test_an_entry_whose_time_changed_begins_from_now(make: Make, redis: Redis, t
     before.tick()
     due(before, "tidy").reschedule(before.app.now() - timedelta(days=2))
     before.close()
-    (tmp_path / "beat.toml").write_text(TICKING.replace("every_s = 1", 'cron = "* * * * *"'))
+    (tmp_path / "beat.toml").write_text(TIDYING.replace(DAILY, 'cron = "0 0 * * *"'))
     make().tick()
     assert redis.llen(QUEUE) == 0

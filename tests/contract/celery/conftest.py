@@ -15,6 +15,7 @@ import pytest
 import redis
 from celery import Celery
 
+from api_contracts import keys
 from tests.contract.celery.apps import settings
 from tests.waiting import eventually
 
@@ -112,7 +113,7 @@ class Worker:
 
     def unacked(self, task_id: str) -> list[str]:
         """The delivery tags of a task's unacknowledged messages, on Redis."""
-        return [tag for tag, raw in self.client.hgetall("unacked").items() if task_id in raw]
+        return [tag for tag, raw in self.client.hgetall(keys.UNACKED).items() if task_id in raw]
 
     def stop(self, signum: int = signal.SIGTERM, within: float = 30.0) -> int:
         self.process.send_signal(signum)

@@ -8,6 +8,7 @@ import kombu
 import pytest
 import redis
 
+from api_contracts import keys
 from tests.waiting import eventually
 from workers import transport
 from workers.cli.embedded import EmbeddedValkey
@@ -73,11 +74,11 @@ def test_an_ack_after_the_close_reaches_a_server_that_is_back(
     connection.close()
     own_valkey.restart()
     with redis.Redis.from_url(own_valkey.url) as client:
-        assert client.hlen("unacked") == 2
+        assert client.hlen(keys.UNACKED) == 2
         for message in messages:
             message.ack()
-        assert client.hlen("unacked") == 0
-        assert client.zcard("unacked_index") == 0
+        assert client.hlen(keys.UNACKED) == 0
+        assert client.zcard(f"{keys.UNACKED}:index") == 0
 
 
 def test_acks_and_rejects_after_the_close_are_quiet_when_nobody_is_there(
@@ -91,7 +92,7 @@ def test_acks_and_rejects_after_the_close_are_quiet_when_nobody_is_there(
     rejected.requeue()
     own_valkey.restart()
     with redis.Redis.from_url(own_valkey.url) as client:
-        assert client.hlen("unacked") == 2
+        assert client.hlen(keys.UNACKED) == 2
 
 
 def test_closing_with_a_server_puts_the_messages_back(connection: kombu.Connection, own_valkey: EmbeddedValkey) -> None:
@@ -99,7 +100,7 @@ def test_closing_with_a_server_puts_the_messages_back(connection: kombu.Connecti
     connection.close()
     with redis.Redis.from_url(own_valkey.url) as client:
         assert client.llen("q") == 2
-        assert client.hlen("unacked") == 0
+        assert client.hlen(keys.UNACKED) == 0
 
 
 def test_a_message_rejected_for_good_is_a_dead_letter(connection: kombu.Connection, own_valkey: EmbeddedValkey) -> None:
@@ -107,4 +108,4 @@ def test_a_message_rejected_for_good_is_a_dead_letter(connection: kombu.Connecti
     refused.reject()
     with redis.Redis.from_url(own_valkey.url) as client:
         assert client.llen("fw:dead-letters") == 1
-        assert client.hlen("unacked") == 1
+        assert client.hlen(keys.UNACKED) == 1

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from tests.contract.run_store.worlds import TIMING, Said, World, claims, given_held_run, given_run
-from workers.ports import Finished, Granted, Held, LeaseLost
+from workers.ports import Finished, Granted, Held, Lease, LeaseLost
 
 
 @pytest.mark.requirement("RUN-03")
 async def test_the_first_who_asks_gets_the_run_and_the_others_hear_who_has_it(world: World) -> None:
     run_id = await given_run(world)
-    assert await world.store.acquire(run_id, "ann", "") == Granted(epoch=1, seq=1)
+    assert await world.store.acquire(run_id, "ann", "") == Granted(Lease(run_id, 1, "ann"), seq=1)
     assert await world.store.acquire(run_id, "bob", "") == Held("ann")
 
 
@@ -19,7 +19,7 @@ async def test_the_first_who_asks_gets_the_run_and_the_others_hear_who_has_it(wo
 async def test_a_duplicate_message_in_the_same_process_finds_the_run_held(world: World) -> None:
     run_id, granted = await given_held_run(world, "ann")
     assert await world.store.acquire(run_id, "ann", "") == Held("ann")
-    assert await world.store.renew([(run_id, granted.epoch)]) == set()
+    assert await world.store.renew([granted.lease]) == set()
 
 
 @pytest.mark.requirement("RUN-03")
@@ -35,13 +35,14 @@ async def test_of_many_who_ask_at_once_one_gets_the_run(world: World) -> None:
 @pytest.mark.requirement("RUN-03", "RUN-04")
 async def test_each_owner_after_the_first_gets_a_higher_epoch_and_the_end_of_the_journal(world: World) -> None:
     run_id, granted = await given_held_run(world, "ann")
-    await world.store.append(run_id, granted.epoch, granted.seq, [Said(text="a"), Said(text="b")])
+    await world.store.append(granted.lease, granted.seq, [Said(text="a"), Said(text="b")])
     await world.pass_time(TIMING.lease_s)
-    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=3, deaths=1)
+    assert await world.store.acquire(run_id, "bob", "") == Granted(Lease(run_id, 2, "bob"), seq=3, deaths=1)
     await world.pass_time(TIMING.lease_s)
-    assert await world.store.acquire(run_id, "ann", "") == Granted(epoch=3, seq=3, deaths=2)
-    await world.store.release(run_id, 3)
-    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=4, seq=3), "who hands over was not lost"
+    assert await world.store.acquire(run_id, "ann", "") == Granted(Lease(run_id, 3, "ann"), seq=3, deaths=2)
+    await world.store.release(Lease(run_id, 3, "ann"))
+    again = Granted(Lease(run_id, 4, "bob"), seq=3)
+    assert await world.store.acquire(run_id, "bob", "") == again, "who hands over was not lost"
 
 
 @pytest.mark.requirement("RUN-04")
@@ -50,13 +51,13 @@ async def test_a_lease_holds_until_it_ends_and_no_longer(world: World) -> None:
     await world.pass_time(TIMING.lease_s / 2)
     assert await world.store.acquire(run_id, "bob", "") == Held("ann")
     await world.pass_time(TIMING.lease_s / 2)
-    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=1, deaths=1)
+    assert await world.store.acquire(run_id, "bob", "") == Granted(Lease(run_id, 2, "bob"), seq=1, deaths=1)
 
 
 async def test_a_renewed_lease_lasts_as_long_again(world: World) -> None:
     run_id, granted = await given_held_run(world, "ann")
     await world.pass_time(TIMING.lease_s / 2)
-    assert await world.store.renew([(run_id, granted.epoch)]) == set()
+    assert await world.store.renew([granted.lease]) == set()
     assert await world.next_look(run_id) == pytest.approx(TIMING.lease_s, abs=TIMING.lease_s / 6)
     await world.pass_time(TIMING.lease_s / 2)
     assert await world.store.acquire(run_id, "bob", "") == Held("ann")
@@ -68,9 +69,9 @@ async def test_a_renewed_lease_lasts_as_long_again(world: World) -> None:
 async def test_an_owner_that_renews_late_but_was_not_replaced_keeps_the_run(world: World) -> None:
     run_id, granted = await given_held_run(world, "ann")
     await world.pass_time(20 * TIMING.lease_s)
-    assert await world.store.renew([(run_id, granted.epoch)]) == set()
+    assert await world.store.renew([granted.lease]) == set()
     assert await world.store.acquire(run_id, "bob", "") == Held("ann")
-    assert await world.store.append(run_id, granted.epoch, granted.seq, [Said(text="still here")]) == 2
+    assert await world.store.append(granted.lease, granted.seq, [Said(text="still here")]) == 2
 
 
 @pytest.mark.requirement("RUN-03")
@@ -79,7 +80,7 @@ async def test_an_owner_that_was_replaced_hears_at_its_next_renewal_that_the_run
     kept, current = await given_held_run(world, "ann")
     await world.pass_time(TIMING.lease_s)
     await world.store.acquire(lost, "bob", "")
-    assert await world.store.renew([(lost, stale.epoch), (kept, current.epoch)]) == {lost}
+    assert await world.store.renew([stale.lease, current.lease]) == {stale.lease}
     assert await world.store.acquire(lost, "cat", "") == Held("bob")
     assert await world.store.acquire(kept, "cat", "") == Held("ann")
 
@@ -91,18 +92,18 @@ async def test_nothing_to_renew_is_no_work(world: World) -> None:
 @pytest.mark.requirement("RUN-05")
 async def test_a_released_run_goes_to_the_next_who_asks_at_once(world: World) -> None:
     run_id, granted = await given_held_run(world, "ann")
-    await world.store.append(run_id, granted.epoch, granted.seq, [Said(text="half")])
-    await world.store.release(run_id, granted.epoch)
-    assert await world.store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=2)
+    await world.store.append(granted.lease, granted.seq, [Said(text="half")])
+    await world.store.release(granted.lease)
+    assert await world.store.acquire(run_id, "bob", "") == Granted(Lease(run_id, 2, "bob"), seq=2)
 
 
 @pytest.mark.requirement("RUN-03")
 async def test_who_released_a_run_can_neither_write_nor_take_it_back_by_a_late_renewal(world: World) -> None:
     run_id, granted = await given_held_run(world, "ann")
-    await world.store.release(run_id, granted.epoch)
-    assert await world.store.renew([(run_id, granted.epoch)]) == {run_id}
+    await world.store.release(granted.lease)
+    assert await world.store.renew([granted.lease]) == {granted.lease}
     with pytest.raises(LeaseLost):
-        await world.store.append(run_id, granted.epoch, granted.seq, [Said(text="late")])
+        await world.store.append(granted.lease, granted.seq, [Said(text="late")])
     assert isinstance(await world.store.acquire(run_id, "bob", ""), Granted)
 
 
@@ -110,18 +111,18 @@ async def test_a_release_under_a_stale_epoch_takes_the_run_from_nobody(world: Wo
     run_id, stale = await given_held_run(world, "ann")
     await world.pass_time(TIMING.lease_s)
     await world.store.acquire(run_id, "bob", "")
-    await world.store.release(run_id, stale.epoch)
+    await world.store.release(stale.lease)
     assert await world.store.acquire(run_id, "cat", "") == Held("bob")
 
 
 async def test_a_release_after_the_end_changes_nothing(world: World) -> None:
     run_id, granted = await given_held_run(world)
     end = [Said(text="end")]
-    await world.store.append(run_id, granted.epoch, granted.seq, end, terminal="completed")
-    await world.store.release(run_id, granted.epoch)
-    assert await world.store.append(run_id, granted.epoch, granted.seq, end, terminal="completed") == 2
+    await world.store.append(granted.lease, granted.seq, end, terminal="completed")
+    await world.store.release(granted.lease)
+    assert await world.store.append(granted.lease, granted.seq, end, terminal="completed") == 2
     await world.store.announced(run_id)
-    await world.store.release(run_id, granted.epoch)
+    await world.store.release(granted.lease)
     assert await world.next_look(run_id) is None
     assert await world.store.acquire(run_id, "bob", "") == Finished("completed", announced=True)
 

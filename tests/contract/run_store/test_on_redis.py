@@ -12,7 +12,7 @@ from api_contracts.runs import Event
 from tests.contract.run_store.worlds import TIMING, RedisWorld, Said, claims, given_held_run, given_run, queued
 from tests.waiting import eventually_async
 from workers.adapters.redis.scripts import CLAIM, run_all
-from workers.ports import Granted, Held
+from workers.ports import Granted, Held, Lease
 
 SHORT = replace(TIMING, lease_s=0.06, lost_message_s=0.05, longest_look_s=0.2)
 
@@ -20,7 +20,7 @@ SHORT = replace(TIMING, lease_s=0.06, lost_message_s=0.05, longest_look_s=0.2)
 @pytest.mark.requirement("RUN-02")
 async def test_any_client_can_read_every_field_of_a_journal(redis: RedisWorld) -> None:
     run_id, granted = await given_held_run(redis)
-    await redis.store.append(run_id, granted.epoch, 1, [Said(text='he said "ä"')])
+    await redis.store.append(granted.lease, 1, [Said(text='he said "ä"')])
     entries = await redis.redis.xrange(f"fw:{{{run_id[-1]}}}:{run_id}:events")
     assert [entry_id for entry_id, _ in entries] == [b"1-0", b"2-0"]
     for _, fields in entries:
@@ -37,7 +37,7 @@ async def test_any_client_can_read_every_field_of_a_journal(redis: RedisWorld) -
 async def test_the_time_of_an_event_is_redis_own_in_whole_milliseconds(redis: RedisWorld) -> None:
     before = await redis.redis.time()
     run_id, granted = await given_held_run(redis)
-    await redis.store.append(run_id, granted.epoch, 1, [Said(text="x")])
+    await redis.store.append(granted.lease, 1, [Said(text="x")])
     after = await redis.redis.time()
     for _, fields in await redis.redis.xrange(keys.events(run_id)):
         at = fields[b"at"]
@@ -48,7 +48,7 @@ async def test_the_time_of_an_event_is_redis_own_in_whole_milliseconds(redis: Re
 @pytest.mark.requirement("RUN-02")
 async def test_a_follower_that_reads_on_from_any_id_gets_each_event_once(redis: RedisWorld) -> None:
     run_id, granted = await given_held_run(redis)
-    await redis.store.append(run_id, granted.epoch, 1, [Said(text=str(n)) for n in range(2, 12)])
+    await redis.store.append(granted.lease, 1, [Said(text=str(n)) for n in range(2, 12)])
     seen, last = [], "4-0"
     while pages := await redis.redis.xread({keys.events(run_id): last}, count=3):
         (entries,) = dict(pages).values()
@@ -59,7 +59,7 @@ async def test_a_follower_that_reads_on_from_any_id_gets_each_event_once(redis: 
 
 async def test_the_lease_says_who_holds_the_run_and_where_its_journal_ends(redis: RedisWorld) -> None:
     run_id, granted = await given_held_run(redis, "ann")
-    await redis.store.append(run_id, granted.epoch, 1, [Said(text="x")])
+    await redis.store.append(granted.lease, 1, [Said(text="x")])
     lease = await redis.redis.hgetall(keys.lease(run_id))
     assert (lease[b"epoch"], lease[b"owner"], lease[b"seq"]) == (b"1", b"ann", b"2")
     seconds, _ = await redis.redis.time()
@@ -78,7 +78,7 @@ async def test_every_key_of_a_live_run_ends_unless_the_run_shows_signs_of_life(r
     assert len(names) == 5
     for name in names:
         await redis.redis.pexpire(name, 60_000)
-    await redis.store.renew([(run_id, granted.epoch)])
+    await redis.store.renew([granted.lease])
     for name in names:
         assert 60_000 < await redis.redis.pttl(name) <= TIMING.live_ttl_s * 1000
 
@@ -104,7 +104,7 @@ async def test_every_key_of_an_announced_run_ends_with_its_retention(redis: Redi
     await redis.store.signal(run_id, "cancel", {}, "1")
     await redis.store.acquire(run_id, "ann", "")
     await redis.store.put_blob(run_id, RESULT_BLOB, "result")
-    await redis.store.append(run_id, 1, 1, [Said(text="end")], terminal="completed")
+    await redis.store.append(Lease(run_id, 1, "ann"), 1, [Said(text="end")], terminal="completed")
     await redis.store.announced(run_id)
     await redis.store.signal(run_id, "late", {}, "2")
     names = await redis.keys_of(run_id)
@@ -125,13 +125,13 @@ async def test_the_due_index_forgets_a_run_whose_keys_are_gone(redis: RedisWorld
 @pytest.mark.requirement("RUN-04")
 async def test_a_lease_ends_by_redis_own_clock(redis: RedisWorld) -> None:
     store, run_id = redis.store_with(SHORT), await given_run(redis)
-    assert await store.acquire(run_id, "ann", "") == Granted(epoch=1, seq=1)
+    assert await store.acquire(run_id, "ann", "") == Granted(Lease(run_id, 1, "ann"), seq=1)
 
     async def taken_over() -> bool:
-        return await store.acquire(run_id, "bob", "") == Granted(epoch=2, seq=1, deaths=1)
+        return await store.acquire(run_id, "bob", "") == Granted(Lease(run_id, 2, "bob"), seq=1, deaths=1)
 
     await eventually_async(taken_over)
-    assert await redis.store_with(TIMING).renew([(run_id, 2)]) == set()
+    assert await redis.store_with(TIMING).renew([Lease(run_id, 2, "bob")]) == set()
     assert await store.acquire(run_id, "cat", "") == Held("bob")
 
 
@@ -148,7 +148,7 @@ async def test_a_dead_owner_s_run_is_claimed_by_redis_own_clock_again_and_again_
     for _ in range(3):
         await eventually_async(claimed)
     assert isinstance(await store.acquire(run_id, "bob", ""), Granted)
-    await redis.store.renew([(run_id, 2)])
+    await redis.store.renew([Lease(run_id, 2, "bob")])
     assert await claims(store, run_id) == []
 
 
@@ -158,15 +158,15 @@ async def test_forgotten_scripts_are_loaded_again(redis: RedisWorld) -> None:
     await forget()
     assert await redis.store.submit(run_id, queued(), None) == "created"
     await forget()
-    assert await redis.store.acquire(run_id, "ann", "sig") == Granted(epoch=1, seq=1)
+    assert await redis.store.acquire(run_id, "ann", "sig") == Granted(Lease(run_id, 1, "ann"), seq=1)
     await forget()
-    assert await redis.store.append(run_id, 1, 1, [Said(text="x")]) == 2
+    assert await redis.store.append(Lease(run_id, 1, "ann"), 1, [Said(text="x")]) == 2
     await forget()
-    assert await redis.store.renew([(run_id, 1)]) == set()
+    assert await redis.store.renew([Lease(run_id, 1, "ann")]) == set()
     await forget()
     assert await redis.store.signal(run_id, "cancel", {}, "1") == "sent"
     await forget()
-    await redis.store.release(run_id, 1)
+    await redis.store.release(Lease(run_id, 1, "ann"))
     await redis.pass_time(TIMING.lease_s)
     await forget()
     assert len(await claims(redis.store, run_id)) == 1
@@ -180,7 +180,7 @@ async def test_what_was_done_before_a_script_was_found_forgotten_is_not_done_aga
     await redis.redis.script_flush()
     await redis.redis.script_load(CLAIM)
     calls = [redis.store._claim(due), signal_call(other, "cancel", {}, "1", ttl_s=60)]
-    assert await run_all(redis.redis, calls) == [[b"claimed", b"", b""], b"woken"]
+    assert await run_all(redis.redis, calls) == [[b"claimed", b"", b"", b"fireworks.chat", b""], b"woken"]
 
 
 @pytest.mark.requirement("RUN-17")

@@ -1,16 +1,18 @@
 """Parking: a run that holds nothing, and wakes by its time or a letter, once."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.contract.run_store.worlds import TIMING, Said, World, claims, given_held_run
 from tests.waiting import eventually_async
-from workers.ports import Asleep, Claimed, Granted, LeaseLost
+from workers.ports import Asleep, Claimed, Finished, Granted, Lease, LeaseLost
 
 
 async def parked(world: World, in_s: float | None = 500.0) -> str:
     """Return a run that is parked for so long."""
     run_id, granted = await given_held_run(world, signature="signed")
-    assert await world.store.park(run_id, granted.epoch, "0", await until(world, run_id, in_s)) == "parked"
+    assert await world.store.park(granted.lease, "0", await until(world, run_id, in_s)) == "parked"
     return run_id
 
 
@@ -34,7 +36,7 @@ async def test_a_parked_run_wakes_at_its_time_and_is_rung_for_once(world: World)
     await world.pass_time(101)
     other = await world.another_process()
     assert [*await claims(world.store, run_id), *await claims(other, run_id)] == [Claimed(run_id, "signed")]
-    assert await world.store.acquire(run_id, "bob", "") == Granted(2, 1)
+    assert await world.store.acquire(run_id, "bob", "") == Granted(Lease(run_id, 2, "bob"), 1)
 
 
 @pytest.mark.requirement("RUN-06", "RUN-07")
@@ -59,7 +61,7 @@ async def test_a_letter_whose_sender_died_before_ringing_is_swept(world: World) 
 async def test_a_letter_that_came_before_the_park_ends_it_at_once(world: World) -> None:
     run_id, granted = await given_held_run(world)
     assert await world.store.signal(run_id, "approve", {}, "1") == "sent"
-    assert await world.store.park(run_id, granted.epoch, "0", await until(world, run_id, 500)) == "letters"
+    assert await world.store.park(granted.lease, "0", await until(world, run_id, 500)) == "letters"
     assert isinstance(await world.store.claim(run_id), Claimed)
     assert isinstance(await world.store.acquire(run_id, "bob", ""), Granted)
 
@@ -72,7 +74,7 @@ async def test_a_letter_that_was_seen_does_not_keep_a_run_from_parking(world: Wo
     stop = world.inbox.watch(run_id, "0", lambda letter: letters.append(letter.id))
     await eventually_async(lambda: _true(letters))
     stop()
-    assert await world.store.park(run_id, granted.epoch, letters[-1], await until(world, run_id, 500)) == "parked"
+    assert await world.store.park(granted.lease, letters[-1], await until(world, run_id, 500)) == "parked"
 
 
 @pytest.mark.requirement("RUN-07")
@@ -87,24 +89,54 @@ async def test_a_run_without_a_time_waits_for_letters_only(world: World) -> None
 
 @pytest.mark.requirement("RUN-03", "RUN-07")
 async def test_only_the_holder_parks_a_run_and_is_done_with_it_then(world: World) -> None:
-    run_id, granted = await given_held_run(world)
+    _, granted = await given_held_run(world)
     with pytest.raises(LeaseLost):
-        await world.store.park(run_id, granted.epoch - 1, "0", None)
-    await world.store.park(run_id, granted.epoch, "0", None)
+        await world.store.park(replace(granted.lease, epoch=granted.lease.epoch - 1), "0", None)
+    await world.store.park(granted.lease, "0", None)
     with pytest.raises(LeaseLost):
-        await world.store.park(run_id, granted.epoch, "0", None)
+        await world.store.park(granted.lease, "0", None)
     with pytest.raises(LeaseLost):
-        await world.store.append(run_id, granted.epoch, 1, [Said(text="late")])
-    assert await world.store.renew([(run_id, granted.epoch)]) == {run_id}
+        await world.store.append(granted.lease, 1, [Said(text="late")])
+    assert await world.store.renew([granted.lease]) == {granted.lease}
 
 
 @pytest.mark.requirement("RUN-07")
 async def test_a_finished_run_is_not_parked(world: World) -> None:
-    run_id, granted = await given_held_run(world)
-    await world.store.append(run_id, granted.epoch, 1, [Said(text="end")], terminal="completed")
+    _, granted = await given_held_run(world)
+    await world.store.append(granted.lease, 1, [Said(text="end")], terminal="completed")
     with pytest.raises(LeaseLost):
-        await world.store.park(run_id, granted.epoch, "0", None)
+        await world.store.park(granted.lease, "0", None)
 
 
 async def _true(found: list[str]) -> bool:
     return bool(found)
+
+
+@pytest.mark.requirement("RUN-10")
+async def test_one_who_parks_a_run_that_is_over_has_its_end_told_again(world: World) -> None:
+    """A zombie: it told Celery that the run waits, after another life had told the end."""
+    run_id, granted = await given_held_run(world)
+    await world.pass_time(TIMING.lease_s)
+    second = await world.store.acquire(run_id, "bob", "")
+    assert isinstance(second, Granted)
+    await world.store.append(second.lease, 1, [Said(text="end")], terminal="completed")
+    await world.store.announced(run_id)
+    assert await claims(world.store, run_id) == []
+    with pytest.raises(LeaseLost):
+        await world.store.park(granted.lease, "0", None)
+    assert [claimed.run_id for claimed in await claims(world.store, run_id)] == [run_id]
+    assert await world.store.acquire(run_id, "cat", "") == Finished("completed", announced=False)
+    await world.store.announced(run_id)
+    assert await world.store.acquire(run_id, "cat", "") == Finished("completed", announced=True)
+
+
+@pytest.mark.requirement("RUN-10")
+async def test_an_end_that_is_being_told_while_a_zombie_parks_is_told_once_more(world: World) -> None:
+    run_id, granted = await given_held_run(world)
+    await world.store.append(granted.lease, 1, [Said(text="end")], terminal="completed")
+    with pytest.raises(LeaseLost):
+        await world.store.park(Lease(run_id, 0, "zombie"), "0", None)
+    await world.store.announced(run_id)
+    assert await world.store.acquire(run_id, "cat", "") == Finished("completed", announced=False)
+    await world.store.announced(run_id)
+    assert await world.store.acquire(run_id, "cat", "") == Finished("completed", announced=True)

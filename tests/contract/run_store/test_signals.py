@@ -4,7 +4,7 @@ import pytest
 
 from tests.contract.run_store.worlds import TIMING, Said, World, given_held_run, given_run, queued
 from tests.waiting import eventually_async
-from workers.ports import Claimed, Letter
+from workers.ports import Claimed, Lease, Letter
 
 
 class Letters(list[Letter]):
@@ -30,7 +30,7 @@ async def test_a_signal_is_taken_before_the_start_while_running_and_after_a_rele
     assert await world.store.signal(run_id, "before", {}, "1") == "sent"
     await world.store.acquire(run_id, "ann", "")
     assert await world.store.signal(run_id, "running", {}, "2") == "sent"
-    await world.store.release(run_id, 1)
+    await world.store.release(Lease(run_id, 1, "ann"))
     assert await world.store.signal(run_id, "released", {}, "3") == "sent"
     letters = Letters()
     stop = world.inbox.watch(run_id, "0", letters.append)
@@ -43,7 +43,7 @@ async def test_a_run_that_nobody_holds_is_due_at_once_when_it_is_asked_to_end(wo
     run_id = await given_run(world)
     assert await world.store.claim(run_id) is None
     assert await world.store.signal(run_id, "cancel", {}, "1") == "woken"
-    assert await world.store.claim(run_id) == Claimed(run_id, None, cancelled=True)
+    assert await world.store.claim(run_id) == Claimed(run_id, None, cancelled=True, waits_in="fireworks.chat")
     assert await world.store.claim(run_id) is None, "one rings"
     assert await world.store.signal(run_id, "cancel", {}, "1") == "sent"
     await world.store.acquire(run_id, "ann", "")
@@ -53,7 +53,7 @@ async def test_a_run_that_nobody_holds_is_due_at_once_when_it_is_asked_to_end(wo
 @pytest.mark.requirement("RUN-06")
 async def test_a_signal_after_the_end_changes_nothing_and_says_so(world: World) -> None:
     run_id, granted = await given_held_run(world)
-    await world.store.append(run_id, granted.epoch, 1, [Said(text="end")], terminal="cancelled")
+    await world.store.append(granted.lease, 1, [Said(text="end")], terminal="cancelled")
     assert await world.store.signal(run_id, "cancel", {}, "1") == "finished"
     await world.store.announced(run_id)
     assert await world.store.signal(run_id, "cancel", {}, "1") == "finished"

@@ -8,7 +8,7 @@ import pytest
 from api_contracts.client.scripts import REQUEST_BLOB, RESULT_BLOB
 from api_contracts.keys import BadRunId
 from tests.contract.run_store.worlds import World, given_held_run, given_run, queued
-from workers.ports import Missing
+from workers.ports import Lease, Missing
 
 
 @pytest.mark.requirement("RUN-01")
@@ -26,7 +26,7 @@ async def test_another_request_under_the_same_id_is_a_conflict_and_changes_nothi
     assert await world.store.submit(run_id, queued("d2"), "its blob") == "conflict"
     assert await world.store.read(run_id) == before
     assert await world.store.blob(run_id, REQUEST_BLOB) is None
-    assert await world.store.renew([(run_id, granted.epoch)]) == set()
+    assert await world.store.renew([granted.lease]) == set()
 
 
 @pytest.mark.requirement("RUN-01")
@@ -80,8 +80,8 @@ async def test_of_an_unknown_run_there_is_nothing(world: World) -> None:
     run_id = world.new_run_id()
     assert await world.store.read(run_id) == []
     assert await world.store.acquire(run_id, "ann", "") == Missing()
-    assert await world.store.renew([(run_id, 1)]) == {run_id}
-    await world.store.release(run_id, 1)
+    assert await world.store.renew([Lease(run_id, 1, "ann")]) == {Lease(run_id, 1, "ann")}
+    await world.store.release(Lease(run_id, 1, "ann"))
     await world.store.announced(run_id)
     assert await world.store.acquire(run_id, "ann", "its signature") == Missing()
     assert await world.next_look(run_id) is None

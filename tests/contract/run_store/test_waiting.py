@@ -67,7 +67,7 @@ async def test_a_run_that_was_handed_over_waits_from_then_on(world: World) -> No
     before = await waiting(world)
     run_id, granted = await given_held_run(world)
     await world.pass_time(20)
-    await world.store.release(run_id, granted.epoch)
+    await world.store.release(granted.lease)
     assert await waiting(world) == before + 1
     assert await oldest(world) == pytest.approx(0, abs=SOON_S)
     await world.store.acquire(run_id, "bob", "")
@@ -88,7 +88,7 @@ async def test_a_run_whose_worker_died_waits_since_its_lease_ran_out(world: Worl
 async def test_a_parked_run_waits_for_no_worker_until_it_is_woken(world: World) -> None:
     before = await waiting(world)
     run_id, granted = await given_held_run(world)
-    await world.store.park(run_id, granted.epoch, "0", None)
+    await world.store.park(granted.lease, "0", None)
     assert await waiting(world) == before
     await world.store.signal(run_id, "approve", {}, "1")
     await world.store.claim(run_id)
@@ -99,8 +99,8 @@ async def test_a_parked_run_waits_for_no_worker_until_it_is_woken(world: World) 
 @pytest.mark.requirement("OPS-09")
 async def test_an_owner_that_comes_back_late_ends_the_wait(world: World) -> None:
     before = await waiting(world)
-    run_id, granted = await lapsed(world)
-    assert await world.store.renew([(run_id, granted.epoch)]) == set()
+    _, granted = await lapsed(world)
+    assert await world.store.renew([granted.lease]) == set()
     assert await waiting(world) == before
 
 
@@ -108,7 +108,7 @@ async def test_an_owner_that_comes_back_late_ends_the_wait(world: World) -> None
 async def test_a_finished_run_that_is_rung_for_to_be_announced_does_not_wait(world: World) -> None:
     before = await waiting(world)
     run_id, granted = await given_held_run(world)
-    await world.store.append(run_id, granted.epoch, 1, [Said(text="end")], terminal="completed")
+    await world.store.append(granted.lease, 1, [Said(text="end")], terminal="completed")
     await world.pass_time(40)
     assert [claimed.run_id for claimed in await claims(world.store, run_id)] == [run_id]
     assert await waiting(world) == before
@@ -147,7 +147,7 @@ async def test_a_run_that_a_client_of_an_earlier_release_submitted_is_served_and
     await redis.redis.zrem(keys.waiting(run_id[-1], CHAT), run_id)
     granted = await redis.store.acquire(run_id, "ann", "")
     assert isinstance(granted, Granted)
-    await redis.store.release(run_id, granted.epoch)
+    await redis.store.release(granted.lease)
     await redis.pass_time(40)
     assert [claimed.run_id for claimed in await claims(redis.store, run_id)] == [run_id]
     assert await waiting(redis) == before
@@ -159,4 +159,4 @@ async def test_what_waits_is_forgotten_with_the_last_run_that_waits(redis: Redis
     lives = await redis.redis.pttl(keys.lease(run_id))
     assert lives - 1000 <= await redis.redis.pttl(keys.waiting(run_id[-1], CHAT))
     _, granted = await lapsed(redis)
-    assert granted.epoch == 1
+    assert granted.lease.epoch == 1

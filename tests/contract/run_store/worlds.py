@@ -1,6 +1,7 @@
 """One world per implementation of the store: how to get one, how to let time pass in it, what it has written down."""
 
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from api_contracts import keys
 from api_contracts.keys import new_run_id
 from api_contracts.names import QUEUES
 from api_contracts.runs import EventData, RunQueued
+from tests.forgetting import remembered
 from tests.servers import given_redis
 from workers.adapters.clock import SystemClock
 from workers.adapters.memory.clock import ManualClock
@@ -18,9 +20,11 @@ from workers.adapters.memory.runs import MemoryRuns
 from workers.adapters.redis.connection import connect
 from workers.adapters.redis.queues import RedisQueues
 from workers.adapters.redis.reader import StreamReader
+from workers.adapters.redis.register import RedisRegister
 from workers.adapters.redis.store import RedisRuns
 from workers.adapters.redis.streams import RedisAudio, RedisInbox
 from workers.ports import Claimed, Granted, Inbox, Queues, RunStore
+from workers.ports.register import LiveRuns
 from workers.settings import Timing
 
 # Leases so long that none ends by itself within a test: time passes when the test says so.
@@ -61,6 +65,11 @@ class World(Protocol):
         """What waits for workers."""
         ...
 
+    @property
+    def register(self) -> LiveRuns:
+        """What an operator sees."""
+        ...
+
     def new_run_id(self, ending: str = "") -> str:
         """Return an id that nobody has used; the world forgets its run at the end."""
         ...
@@ -81,17 +90,32 @@ class World(Protocol):
         """Have the index say that the run is due, whatever its lease says."""
         ...
 
+    async def remember(self, run_id: str) -> Callable[[], Awaitable[None]]:
+        """Return what has the store forget all that it is told about the run from now on."""
+        ...
+
     async def close(self) -> None:
         """End what was started; fail if a key would live for ever."""
         ...
 
 
+class WalkingClock(ManualClock):
+    """One that goes on by itself too, as a server's does: beside it a slow machine makes no difference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = time.monotonic()
+
+    def now(self) -> float:
+        return super().now() + time.monotonic() - self._began
+
+
 class MemoryWorld:
     """Runs in memory, under a clock that the test moves."""
 
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.store = self.inbox = self.queues = MemoryRuns(self.clock, TIMING)
+    def __init__(self, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock()
+        self.store = self.inbox = self.queues = self.register = MemoryRuns(self.clock, TIMING)
 
     def new_run_id(self, ending: str = "") -> str:
         return new_run_id() + ending
@@ -108,6 +132,14 @@ class MemoryWorld:
 
     async def look_now(self, run_id: str) -> None:
         self.store._due[run_id] = self.clock.now()
+
+    async def remember(self, run_id: str) -> Callable[[], Awaitable[None]]:
+        before = remembered(self.store)
+
+        async def forget() -> None:
+            before()
+
+        return forget
 
     async def close(self) -> None:
         return None
@@ -129,6 +161,7 @@ class RedisWorld:
         self.inbox = RedisInbox(reader, self.redis)
         self.audio = RedisAudio(reader, self.redis, lambda _: None)
         self.queues = RedisQueues(self.redis)
+        self.register = RedisRegister(self.redis)
 
     def new_client(self) -> Redis:
         """Return another connection to the same server; the world closes it."""
@@ -154,6 +187,8 @@ class RedisWorld:
         for run_id in self._run_ids:
             if await self.redis.exists(keys.lease(run_id)):
                 await self.redis.hincrby(keys.lease(run_id), "until", by)
+            if await self.redis.hexists(keys.lease(run_id), "late_at"):
+                await self.redis.hincrby(keys.lease(run_id), "late_at", by)
             await self.redis.zadd(keys.due(run_id[-1]), {run_id: by}, xx=True, incr=True)
             for queue in QUEUES:
                 await self.redis.zadd(keys.waiting(run_id[-1], queue), {run_id: by}, xx=True, incr=True)
@@ -165,6 +200,22 @@ class RedisWorld:
 
     async def look_now(self, run_id: str) -> None:
         await self.redis.zadd(keys.due(run_id[-1]), {run_id: 0})
+
+    async def remember(self, run_id: str) -> Callable[[], Awaitable[None]]:
+        kept = {key: await self.redis.dump(key) for key in await self.keys_of(run_id)}
+        ttls = {key: await self.redis.pttl(key) for key in kept}
+        sets = [keys.due(run_id[-1]), *(keys.waiting(run_id[-1], queue) for queue in QUEUES)]
+        scores = {key: await self.redis.zscore(key, run_id) for key in sets}
+
+        async def forget() -> None:
+            for key in set(await self.keys_of(run_id)) - set(kept):
+                await self.redis.delete(key)
+            for key, value in kept.items():
+                await self.redis.restore(key, ttls[key], value, replace=True)
+            for key, score in scores.items():
+                await (self.redis.zrem(key, run_id) if score is None else self.redis.zadd(key, {run_id: score}))
+
+        return forget
 
     async def close(self) -> None:
         for end in self._closing:

@@ -9,11 +9,13 @@ from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from workers.adapters.tools import CallContext, Registry, tool
+from api_contracts.chat import ToolSpec
+from workers.adapters.tools import CallContext, DidNotHappen, Happened, Registry, Reply, catch_all, tool
+from workers.core.chat.cards import CATCH_ALL
 from workers.errors import Misconfigured
-from workers.ports import ToolOutcome
+from workers.ports import PROGRESS, Reconciled, ToolOutcome
 
 
 async def ran(function: Callable[..., Any], /, **arguments: Any) -> ToolOutcome:
@@ -118,6 +120,23 @@ def test_the_marked_functions_of_a_module_are_its_tools(module: ModuleType) -> N
     assert Registry.load("").names == []
 
 
+@pytest.mark.requirement("TOOL-10")
+def test_each_policy_of_a_tool_is_on_its_card(module: ModuleType) -> None:
+    @tool(effect="keyed", on_interrupt="cancel", show="state", wait=False)
+    def mine() -> None: ...
+
+    @tool(effect="keyed")
+    def plain() -> None: ...
+
+    given(module, mine)
+    given(module, plain)
+    found = Registry.load("acme_tools")
+    cards = [card for name in ("mine", "plain") if (card := found.card(name))]
+    assert [(card.on_interrupt, card.show, card.wait) for card in cards] == [
+        ("cancel", "state", False), (None, "result", True),
+    ]  # fmt: skip
+
+
 def _star(*args: int) -> None: ...
 def _stars(**kwargs: int) -> None: ...
 def _position(a: int, /) -> None: ...
@@ -215,8 +234,7 @@ async def test_arguments_are_checked_against_the_schema_before_the_tool_runs() -
     assert (await ran(act, count="3", point={"x": 1})).content == "3 1"
     for wrong in ({}, {"count": "many", "point": {"x": 1}}, {"count": 1, "point": {"x": 1}, "more": 1}):
         outcome = await ran(act, **wrong)
-        assert not outcome.ok
-        assert "Call the tool again with arguments that fit its schema." in outcome.content
+        assert (outcome.ok, outcome.code) == (False, "invalid_arguments")
     assert began == [3]
     assert "point.x: " in (await ran(act, count=1, point={})).content, "the model is told where"
 
@@ -307,3 +325,173 @@ async def test_a_result_over_64_kb_is_an_explicit_error(text: str, ok: bool) -> 
     assert outcome.ok == ok
     if not ok:
         assert outcome == ToolOutcome(ok=False, content="The tool's result is too large.", detail="65537 bytes")
+
+
+@pytest.mark.requirement("TOOL-02")
+async def test_a_handler_of_unknown_tools_gets_their_name_and_arguments() -> None:
+    @catch_all(effect="idempotent", timeout_s=5)
+    async def other(name: str, arguments: dict[str, Any], context: CallContext) -> str:
+        return f"{name} {arguments} {context.key}"
+
+    registry = Registry([other])
+    card = registry.card(CATCH_ALL)
+    assert card is not None
+    assert (card.effect, card.timeout_s, card.parameters) == ("idempotent", 5, {"type": "object"})
+    assert registry.names == [], "nobody can ask for it by name"
+    outcome = await registry.run(CATCH_ALL, {"name": "fly", "arguments": {"to": "Oslo"}}, key="k")
+    assert outcome == ToolOutcome(ok=True, content="fly {'to': 'Oslo'} k")
+
+
+@pytest.mark.requirement("TOOL-02")
+def test_a_handler_of_unknown_tools_with_other_parameters_is_refused() -> None:
+    @catch_all(effect="pure")
+    async def other(name: str) -> None: ...
+
+    with pytest.raises(ValueError, match="has the parameters 'name' and 'arguments'"):
+        Registry([other])
+
+
+@pytest.mark.requirement("TOOL-07")
+@pytest.mark.parametrize("timeout_s", [0, -1, 86401, float("inf"), float("nan")])
+@pytest.mark.parametrize("decorator", [tool, catch_all])
+def test_no_call_is_without_an_end(decorator: Any, timeout_s: float) -> None:
+    with pytest.raises(ValueError, match="at most a day"):
+        decorator(effect="pure", timeout_s=timeout_s)
+
+
+@pytest.mark.requirement("TOOL-07")
+def test_a_call_has_a_minute_unless_its_tool_says_otherwise() -> None:
+    @tool(effect="pure")
+    def act() -> None: ...
+
+    card = Registry([act]).card("act")
+    assert card is not None
+    assert card.timeout_s == 60
+    assert ToolSpec.model_validate({"name": "a", "task": "t", "queue": "q"}).timeout_s == 60
+    for wrong in (0, 86401, float("inf")):
+        with pytest.raises(ValidationError):
+            ToolSpec.model_validate({"name": "a", "task": "t", "queue": "q", "timeout_s": wrong})
+
+
+def _raises() -> None:
+    raise ConnectionError
+
+
+@pytest.mark.requirement("TOOL-11")
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (lambda: Happened({"n": 0}), Reconciled(happened=True, content='{"n": 0}')),
+        (lambda: Happened(None), Reconciled(happened=True, content="null")),
+        (lambda: DidNotHappen(), Reconciled(happened=False)),
+        (lambda: None, Reconciled(None)),
+        (lambda: Happened(object()), Reconciled(None)),
+        (lambda: "nonsense", Reconciled(None)),
+        (_raises, Reconciled(None)),
+    ],
+)
+@pytest.mark.parametrize("sync", [True, False])
+async def test_a_tool_is_asked_with_the_arguments_and_the_key_of_the_lost_call(
+    said: Callable[[], Any], found: Reconciled, sync: bool
+) -> None:
+    asked = []
+
+    def hook(what: str, context: CallContext) -> Any:
+        asked.append((what, context.key))
+        return said()
+
+    async def slow(what: str, context: CallContext) -> Any:
+        return hook(what, context)
+
+    @tool(effect="at_most_once", reconcile=hook if sync else slow)
+    async def act(what: str, context: CallContext) -> None: ...
+
+    registry = Registry([act])
+    card = registry.card("act")
+    assert card is not None
+    assert card.reconciles
+    assert await registry.reconcile("act", {"what": "x"}, key="k") == found
+    assert asked == [("x", "k")]
+
+
+@pytest.mark.requirement("TOOL-11")
+async def test_a_hook_that_takes_too_long_or_is_none_knows_nothing() -> None:
+    async def hook() -> None:
+        await asyncio.Event().wait()
+
+    @tool(effect="at_most_once", timeout_s=0.01, reconcile=hook)
+    async def stuck() -> None: ...
+
+    @tool(effect="at_most_once")
+    async def bare() -> None: ...
+
+    registry = Registry([stuck, bare])
+    for name in ("stuck", "bare"):
+        assert await registry.reconcile(name, {}, key="k") == Reconciled(None)
+    card = registry.card("bare")
+    assert card is not None
+    assert not card.reconciles
+
+
+@pytest.mark.requirement("TOOL-17")
+@pytest.mark.parametrize("sync", [True, False])
+async def test_a_tool_tells_how_far_it_is(sync: bool) -> None:
+    told: list[object] = []
+
+    def work(context: CallContext) -> None:
+        context.progress({"done": 1})
+
+    async def later(context: CallContext) -> None:
+        work(context)
+
+    act = tool(effect="pure", name="act")(work if sync else later)
+    assert (await Registry([act]).run("act", {}, key="k")).ok, "where nobody listens nothing is told"
+    PROGRESS.set(told.append)
+    await Registry([act]).run("act", {}, key="k")
+    assert told == [{"done": 1}]
+
+
+@pytest.mark.requirement("TOOL-14", "TOOL-09")
+@pytest.mark.parametrize("run_llm", [True, False, None])
+@pytest.mark.parametrize(
+    ("value", "content"), [(0, "0"), (False, "false"), ([], "[]"), ({}, "{}"), ("", ""), (None, "null")]
+)
+async def test_a_tool_says_whether_its_result_wants_an_answer_however_falsy(
+    run_llm: bool | None, value: Any, content: str
+) -> None:
+    @tool(effect="pure")
+    async def give() -> Reply:
+        return Reply(value, run_llm=run_llm)
+
+    assert await ran(give) == ToolOutcome(ok=True, content=content, run_llm=run_llm)
+
+
+@pytest.mark.requirement("TOOL-14")
+@pytest.mark.parametrize("fails", [True, False])
+async def test_what_is_to_follow_is_handed_on_and_not_done_yet(fails: bool) -> None:
+    done = []
+
+    def after() -> None:
+        done.append(1)
+        if fails:
+            raise ConnectionError
+
+    @tool(effect="pure")
+    async def give() -> Reply:
+        return Reply(0, after=after)
+
+    outcome = await ran(give)
+    assert (outcome.ok, outcome.content, done) == (True, "0", [])
+    assert outcome.follow_up is not None
+    await outcome.follow_up()
+    assert done == [1], "and what it raises is its own business"
+
+
+@pytest.mark.requirement("TOOL-14")
+async def test_nothing_follows_from_a_result_that_cannot_be_kept() -> None:
+    @tool(effect="pure")
+    async def give() -> Reply:
+        return Reply(object(), run_llm=False, after=pytest.fail)
+
+    outcome = await ran(give)
+    assert (outcome.ok, outcome.run_llm, outcome.follow_up) == (False, None, None)

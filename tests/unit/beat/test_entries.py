@@ -85,7 +85,7 @@ def test_no_file_is_no_entries_and_an_empty_file_too(tmp_path: Path) -> None:
         (["every_s = 5", 'kind = "stt"', f"request = {REQUEST}"], "kind: Input should be 'chat', 'batch' or 'cite'"),
         (["every_s = 5", 'kind = "chat"', f"request = {REQUEST}", "expires_s = 5"], "takes deadline_s"),
         (["every_s = 5", TASK, f"request = {REQUEST}"], "request is not for a task"),
-        (["every_s = 5", 'kind = "chat"', 'request = { model = "m" }'], "request.messages: Field required"),
+        (["every_s = 5", 'kind = "chat"', 'request = { model = "m" }'], "'messages' must be given"),
         (["every_s = 5", 'kind = "chat"', f'request = {REQUEST[:-2]}, temprature = 1 }}'], "request.temprature: "),
         (["every_s = 5", 'kind = "chat"', f'request = {REQUEST[:-2]}, idempotency_key = "k" }}'], "leave it out"),
     ],

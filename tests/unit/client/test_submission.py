@@ -30,7 +30,7 @@ def test_the_script_records_the_request_under_the_runs_keys() -> None:
     assert made.script.script == SUBMIT
     of_run = (keys.events("run-1"), keys.lease("run-1"), keys.due("1"), keys.blob("run-1", 0))
     assert made.script.keys == (*of_run, keys.waiting("1", made.queue))
-    assert made.script.args == ("run-1", made.digest, queued(made).to_json(), "", 7000, 60_000, made.queue)
+    assert made.script.args == ("run-1", made.digest, queued(made).to_json(), "", 7000, 60_000, made.queue, "")
     event = queued(made)
     assert event.request == QUESTION | {"labels": {"a": "b"}, "lane": "background", "tenant": "default"}
     assert (event.kind, event.digest, event.tenant, event.labels, event.lane) == (
@@ -68,6 +68,13 @@ def test_the_same_tenant_and_key_are_the_same_run() -> None:
     assert len(ids | {submitted(idempotency_key="K", tenant="a").run_id}) == 3
     here = ClientSettings(redis_url="redis://nowhere", tenant="a")
     assert submitted(idempotency_key="k", settings=here).run_id in ids, "the client's tenant counts like a given one"
+
+
+@pytest.mark.requirement("RUN-16", "RUN-12")
+def test_key_labels_and_deadline_are_in_the_first_event_also_beside_a_spilled_request() -> None:
+    large = [{"role": "user", "content": "x" * 70_000}]
+    first = queued(submitted(idempotency_key="k", labels={"a": "b"}, deadline_s=5, messages=large))
+    assert (first.request, first.idempotency_key, first.labels, first.deadline_s) == (None, "k", {"a": "b"}, 5)
 
 
 @pytest.mark.requirement("RUN-16")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_contracts.chat import Message, Usage
+from api_contracts.failure import Failure
 from tests.unit.adapters.fireworks.wire import call, chunk, usage_only
 from tests.unit.core.answers import CALLS_END, STOP, answer_of, calls_of, failure_of, fragments
 from workers.core.chat.assembler import Answer, DeltaAssembler, Piece
@@ -265,3 +266,53 @@ def test_no_chunks_make_the_assembler_raise(chunks: list[dict[str, Any]]) -> Non
     found = assembler.finish()
     if isinstance(found, Answer) and not found.calls:
         assert found.message["content"] == "".join(piece.text for piece in pieces)
+
+
+# -- several answers, and what else is told of one ---------------------------------------------------------------------
+
+
+def part(index: int, text: str = "", reason: str | None = None, **told: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": reason, **told}]}
+
+
+@pytest.mark.requirement("CHAT-22")
+def test_of_several_answers_the_first_is_shown_as_it_comes_and_all_come_back() -> None:
+    assembler = DeltaAssembler(n=3)
+    chunks = [part(0, "a"), part(2, "c"), part(1, "b"), part(0, "A", "stop"), part(1, "B", "length")]
+    shown = [assembler.feed(each) for each in [*chunks, part(2, "C", "stop"), part(3, "never asked for", "stop")]]
+    assert [piece.text for piece in shown if piece] == ["a", "A"]
+    whole = assembler.finish()
+    assert isinstance(whole, Answer)
+    assert whole.message["content"] == "aA"
+    assert [(each.message["content"], each.finish_reason) for each in whole.others] == [
+        ("bB", "length"),
+        ("cC", "stop"),
+    ]
+
+
+@pytest.mark.requirement("CHAT-22", "CHAT-05")
+@pytest.mark.parametrize(("last", "code"), [(None, "provider_stream_cut"), ("bored", "provider_unknown_finish")])
+def test_several_answers_are_whole_when_each_is(last: str | None, code: str) -> None:
+    assembler = DeltaAssembler(n=2)
+    for each in (part(0, "a", "stop"), part(1, "b", last)):
+        assembler.feed(each)
+    failure = assembler.finish()
+    assert isinstance(failure, Failure)
+    assert failure.code == code
+
+
+@pytest.mark.requirement("CHAT-22")
+def test_logprobs_and_tokens_are_put_together_in_order() -> None:
+    assembler = DeltaAssembler()
+    first, second = {"token": "a", "logprob": -0.1}, {"token": "b", "logprob": -0.2}
+    assembler.feed(part(0, "a", logprobs={"content": [first]}, token_ids=[1]) | {"service_tier": "priority"})
+    assembler.feed(part(0, "b", "stop", logprobs={"content": [second]}, token_ids=[2], raw_output={"completion": "ab"}))
+    whole = assembler.finish()
+    assert isinstance(whole, Answer)
+    assert whole.details == {
+        "logprobs": {"content": [first, second]},
+        "token_ids": [1, 2],
+        "raw_output": {"completion": "ab"},
+        "service_tier": "priority",
+    }
+    assert first == {"token": "a", "logprob": -0.1}, "the chunk is the codec's"

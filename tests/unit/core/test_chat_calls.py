@@ -147,14 +147,6 @@ def test_a_round_of_refusals_only_asks_again_at_once() -> None:
     check(life)
 
 
-@pytest.mark.requirement("TOOL-04")
-@pytest.mark.parametrize("arguments", ["{", "[1]", '"text"', "null", "1", "{]", "[" * 5000, "1" * 5000])
-def test_arguments_that_are_no_json_object_go_back_to_the_model(arguments: str) -> None:
-    life = with_calls(("look", arguments))
-    assert life.told() == ["The arguments are not a JSON object; call the tool again with a JSON object."]
-    check(life)
-
-
 @pytest.mark.requirement("CHAT-04")
 @pytest.mark.parametrize("arguments", ["", "{}", " { } "])
 def test_empty_arguments_are_no_arguments(arguments: str) -> None:
@@ -186,7 +178,7 @@ def test_the_token_of_a_call_cannot_be_told_from_its_names() -> None:
     wanted = Wanted("1.0", "call_1", "pay", "{}")
     tokens = set[str]()
     for secret in ("one", "another"):
-        (reserved,) = reservation(RUN, wanted, PAY, 0.0, free=True, secret=secret)
+        (reserved,) = reservation(RUN, wanted, PAY, 0.0, refusal=None, secret=secret)
         assert isinstance(reserved, chat.CallReserved)
         assert reserved.token
         tokens.add(reserved.token)
@@ -208,16 +200,18 @@ def test_a_result_may_be_faster_than_the_news_that_its_call_was_sent() -> None:
 )
 def test_a_letter_without_the_right_token_and_call_is_not_believed(forged: dict[str, Any]) -> None:
     life = with_calls("pay")
-    assert life.feed(life.letter("1.0", **forged)) == []
-    assert life.feed(SignalArrived("2-0", "tool_result", {})) == []
-    assert life.machine.cursor == "0"
+    before = life.ledger()
+    assert kinds(life.feed(life.letter("1.0", **forged))) == ["run.ignored"]
+    assert kinds(life.feed(SignalArrived("2-0", "tool_result", {}))) == ["run.ignored"]
+    assert life.ledger() == before
 
 
 @pytest.mark.requirement("TOOL-12")
 def test_no_letter_settles_a_call_of_the_worker() -> None:
     life = with_calls("look")
     for token in ({}, {"token": None}, {"token": ""}):
-        assert life.feed(SignalArrived("1-0", "tool_result", {"call_id": "1.0", "ok": True, **token})) == []
+        letter = SignalArrived("1-0", "tool_result", {"call_id": "1.0", "ok": True, **token})
+        assert kinds(life.feed(letter)) == ["run.ignored"]
     assert life.ledger() == {"1.0": "running"}
 
 

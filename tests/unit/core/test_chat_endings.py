@@ -116,9 +116,13 @@ def test_after_the_end_nothing_changes_anything() -> None:
     assert life.feed(*late, CallSettled("1.0", ok=True, content=""), CallSent("1.0")) == []
 
 
-@pytest.mark.parametrize("kind", ["", "approve", "interrupt", "something new"])
-def test_a_signal_that_is_not_known_changes_nothing(kind: str) -> None:
-    assert asking().feed(SignalArrived("1-0", kind, {})) == []
+@pytest.mark.requirement("RUN-06")
+@pytest.mark.parametrize("kind", ["", "approve", "something new"])
+def test_a_signal_that_changes_nothing_is_noted(kind: str) -> None:
+    life = asking()
+    assert kinds(life.feed(SignalArrived("1-0", kind, {"by": "ann"}))) == ["run.ignored"]
+    assert life.last(runs.RunIgnored).signal == kind
+    assert life.machine.cursor == "1-0"
 
 
 @pytest.mark.requirement("RUN-01")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from api_contracts import chat
 from api_contracts.runs import TERMINAL
-from tests.unit.core.turns import BUSY, REFUSED, T0, Life, begun, check, local, remote, request, says, wants
+from tests.unit.core.turns import BUSY, LATER, REFUSED, T0, Life, begun, check, local, remote, request, says, wants
 from workers.core.chat.acts import CallSent, CallSettled, ModelAnswered, ModelFailed, ModelSaid, RunTool, SendCall
 from workers.core.chat.assembler import Answer
+from workers.core.circuit import refusal
 from workers.core.runs.frame import Begin, Draining, Emit, SignalArrived, Woke
 
 CARDS = [
@@ -21,7 +23,10 @@ CARDS = [
     local("once", "at_most_once", 5.0),
     remote("there", "idempotent", 5.0),
     remote("pay", "at_most_once"),
+    replace(local("brew", "pure"), wait=False),
+    replace(remote("build", "keyed"), wait=False),
 ]
+SHUT = refusal("model", 20.0)
 NAMES = [*(card.name for card in CARDS), "unknown"]
 CALL_IDS = [f"{round_}.{place}" for round_ in range(4) for place in range(4)]
 
@@ -40,6 +45,7 @@ requests = st.builds(
     parallel_tools=st.integers(1, 3),
     deadline_s=st.sampled_from([None, None, None, 5, 100]),
     limits=limits,
+    route=st.sampled_from([[], [], ["m", {"model": "n", "credential": "theirs"}], ["m", "n", "o"]]),
 )
 offsets = st.sampled_from([0, 0, 0, -1, 1])  # mostly the present attempt
 
@@ -60,6 +66,11 @@ class AnyLife(RuleBasedStateMachine):
         done = self.life.feed(*facts)
         self.before += facts
         assert not (over and done), "something was decided after the end"
+        if (park := self.life.parked) and done:
+            check(self.life)
+            self.begun += begun(self.life.trace)
+            self.life = Life(self.life.request, CARDS, self.life.journal, max(self.life.now, park.until or 0.0))
+            self.feed(Begin("w"))
 
     @rule(offset=offsets, text=st.text(), reasoning=st.text())
     def model_says(self, offset: int, text: str, reasoning: str) -> None:
@@ -69,7 +80,7 @@ class AnyLife(RuleBasedStateMachine):
     def model_answers(self, offset: int, answer: Answer) -> None:
         self.feed(ModelAnswered(self.life.attempt + offset, answer))
 
-    @rule(offset=offsets, jitter=st.floats(0, 1), failure=st.sampled_from([BUSY, BUSY, BUSY, REFUSED]))
+    @rule(offset=offsets, jitter=st.floats(0, 1), failure=st.sampled_from([BUSY, BUSY, LATER, REFUSED, SHUT]))
     def model_fails(self, offset: int, jitter: float, failure: Any) -> None:
         self.feed(ModelFailed(self.life.attempt + offset, failure, jitter))
 
@@ -90,7 +101,8 @@ class AnyLife(RuleBasedStateMachine):
         self._letter("tool_result", letter)
 
     @rule(
-        kind=st.sampled_from(["cancel", "conflict", "approve", "tool_result", ""]), data=st.dictionaries(texts, values)
+        kind=st.sampled_from(["cancel", "interrupt", "conflict", "approve", "tool_result", ""]),
+        data=st.dictionaries(texts, values),
     )
     def letter_comes(self, kind: str, data: dict[str, Any]) -> None:
         if kind != "cancel" or self.letters % 5 == 4:  # else few runs would live
@@ -189,6 +201,12 @@ STATES: dict[str, Callable[[], Life]] = {
     "running a tool": lambda: _calling("here", "once"),
     "sending a call": lambda: _calling("there", "pay"),
     "waiting for a service": lambda: _after(_calling("pay"), CallSent("1.0")),
+    "in the background": lambda: _calling("brew", "build"),
+    "waiting for the background": lambda: _after(_calling("brew", "build"), ModelAnswered(2, says())),
+    "with news": lambda: _after(_calling("brew", "build"), CallSettled("1.0", ok=True, content="")),
+    "told": lambda: _after(
+        _calling("brew", "build"), CallSettled("1.0", ok=True, content=""), ModelAnswered(2, says())
+    ),
     "asking again": lambda: _after(_calling("here"), CallSettled("1.0", ok=True, content="")),
     "resumed asking": lambda: _resumed(_asking()),
     "resumed pausing": lambda: _resumed(_after(_asking(), ModelFailed(1, BUSY, 1.0))),
@@ -211,7 +229,7 @@ FACTS: dict[str, list[object]] = {
     "settled": [CallSettled(c, ok=ok, content="") for c in ("1.0", "1.1", "9.9") for ok in (True, False)],
     "letter": [
         SignalArrived("7-0", kind, data)
-        for kind in ("cancel", "conflict", "tool_result", "approve")
+        for kind in ("cancel", "interrupt", "conflict", "tool_result", "approve")
         for data in LETTERS
     ],
     "woke": [Woke()],

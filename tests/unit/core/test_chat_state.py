@@ -77,9 +77,9 @@ def test_what_was_said_belongs_to_the_present_attempt() -> None:
     state = folded(*speaking)
     assert (state.said, state.visible, state.asking, state.first_delta_at) == (["a"], True, True, 3.0)
     state = folded(*speaking, chat.ChatReplaced(attempt=1, reason="x", failure=BUSY))
-    assert (state.said, state.visible, state.asking, state.failures) == ([], False, False, 1)
+    assert (state.said, state.visible, state.asking, state.tries.failures) == ([], False, False, 1)
     state = folded(*speaking, chat.ChatReplaced(attempt=1, reason="x"), requested(2))
-    assert (state.attempt, state.failures, state.first_delta_at) == (2, 0, 3.0), "a lost worker is no failure"
+    assert (state.attempt, state.tries.failures, state.first_delta_at) == (2, 0, 3.0), "a lost worker is no failure"
 
 
 def test_only_an_answer_without_calls_is_the_answer() -> None:
@@ -116,4 +116,4 @@ def test_events_that_mean_nothing_to_a_chat_are_passed_over() -> None:
     class FromTheFuture(EventData):
         TYPE = "chat.dreamt"
 
-    assert folded(FromTheFuture(), runs.RunResumed(owner="w")) == ChatState(queued_at=0.0)
+    assert folded(FromTheFuture(), runs.RunParked(why="w")) == ChatState(queued_at=0.0)

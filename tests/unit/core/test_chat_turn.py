@@ -2,9 +2,11 @@
 
 import pytest
 
-from api_contracts.chat import ChatDelta, ChatReasoning, ChatResult, FinishReason, Usage
+from api_contracts.chat import ChatDelta, ChatReasoning, ChatReplaced, ChatResult, FinishReason, Usage
 from api_contracts.failure import Failure
+from api_contracts.keys import cache_namespace
 from tests.unit.core.turns import BUSY, REFUSED, T0, Life, check, kinds, local, request, says, wants
+from workers.adapters.fireworks.deadlines import timed_out
 from workers.core.chat.acts import AskModel, CallSettled, ModelAnswered, ModelFailed, ModelSaid
 from workers.core.retry import BUDGET
 from workers.core.runs.frame import Woke
@@ -20,6 +22,7 @@ def test_a_plain_answer_completes_the_run() -> None:
         "messages": [{"role": "user", "content": "hi"}],
         "temperature": 0.2,
         "context_length_exceeded_behavior": "error",
+        "prompt_cache_isolation_key": cache_namespace("default"),
     }
     life.feed(ModelSaid(1, "hel", ""), ModelSaid(1, "lo", ""))
     done = life.answered(says("hello"))
@@ -39,7 +42,21 @@ def test_the_body_carries_nothing_of_ours_and_the_key_only_by_its_name() -> None
     )  # fmt: skip
     ask = Life(asked).begin().last(AskModel)
     assert ask.credential == "theirs"
-    assert set(ask.body) == {"model", "messages", "context_length_exceeded_behavior", "speculation"}
+    ours = {"model", "messages", "context_length_exceeded_behavior", "speculation", "prompt_cache_isolation_key"}
+    assert set(ask.body) == ours
+
+
+@pytest.mark.requirement("CHAT-11")
+@pytest.mark.parametrize("what", ["connect", "first_token", "gap", "total"])
+def test_each_deadline_that_passes_is_told_by_an_event_with_its_own_code(what: str) -> None:
+    life = Life(request()).begin()
+    life.failed(timed_out(what, 7.0))
+    told = life.last(ChatReplaced)
+    assert (told.attempt, told.failure.code, told.failure.category) == (1, f"provider_{what}_timeout", "timeout")
+    assert (life.end is not None) is (what == "total"), "too long for its total once is too long twice"
+    if life.end:
+        assert life.result["failure"]["code"] == "provider_total_timeout"
+    check(life)
 
 
 @pytest.mark.requirement("CHAT-02")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from api_contracts import SCHEMA_VERSION
 from api_contracts.failure import Failure
 from api_contracts.runs import RunResumed, RunStarted
 from workers.core.runs.frame import Begin, Draining, Emit, Finish, SignalArrived, Woke
@@ -20,7 +21,7 @@ def test_it_starts_and_fails_at_once() -> None:
         "run_id": "run-1",
         "kind": "chat",
         "status": "failed",
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "failure": {
             "code": "bad_request", "category": "bad_request", "message": "no", "retryable": False, "at_fault": "caller",
         },

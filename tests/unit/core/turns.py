@@ -8,18 +8,19 @@ from typing import Any
 from api_contracts import chat
 from api_contracts.chat import ChatRequest, Effect, FinishReason, Usage
 from api_contracts.failure import Failure
-from api_contracts.runs import EventData
+from api_contracts.runs import EventData, RunResumed
 from api_contracts.vocabulary import EVENT_TYPES
-from workers.core.chat import acts
+from workers.core.chat import acts, background
 from workers.core.chat.assembler import Answer, AssembledCall
 from workers.core.chat.cards import ToolCard
 from workers.core.chat.state import ChatState
 from workers.core.chat.turn import ChatTurn
-from workers.core.runs.frame import Action, Begin, Emit, Finish, Release, SignalArrived, Woke
+from workers.core.runs.frame import Action, Begin, Emit, Finish, Park, Release, SignalArrived, Woke
 
 RUN = "run-1"
 T0 = 1_000.0
 BUSY = Failure(code="busy", category="overloaded", message="busy", retryable=True, at_fault="provider")
+LATER = BUSY.model_copy(update={"retry_after_s": 20.0})
 REFUSED = Failure(code="refused", category="bad_request", message="no", at_fault="caller")
 
 SETTLES = (chat.CallResult, chat.CallFailed, chat.CallCancelled, chat.CallTimedOut, chat.CallOutcomeUnknown)
@@ -142,6 +143,12 @@ class Life:
         return dict(self.end.result)
 
     @property
+    def parked(self) -> Park | None:
+        """How it was left to wait, if that was the last that was decided."""
+        rest = [action for action in self.trace if not isinstance(action, Emit)]
+        return rest[-1] if rest and isinstance(rest[-1], Park) else None
+
+    @property
     def released(self) -> bool:
         return any(isinstance(action, Release) for action in self.trace)
 
@@ -172,11 +179,13 @@ def begun(trace: Iterable[Action]) -> Counter[str]:
 def check(life: Life) -> None:
     """Fail if the life broke what holds of every run."""
     _check_ledger(life.events)
+    _check_patience(life.journal)
     _check_announcements(life)
     for action in life.trace:
         if isinstance(action, acts.AskModel):
             _check_messages(action.body["messages"])
     ends = [place for place, action in enumerate(life.trace) if isinstance(action, Finish | Release)]
+    assert not (completed(life) and life.machine.state.is_running), "completed before every call was over"
     assert len(ends) <= 1, "ended twice"
     assert not ends or ends[0] == len(life.trace) - 1, "something was decided after the end"
     state = ChatState(T0)
@@ -188,6 +197,7 @@ def check(life: Life) -> None:
 def _check_ledger(events: list[EventData]) -> None:
     """TOOL-12: reserved, perhaps running, then one end; every call belongs to its batch; rounds are joined once."""
     states: dict[str, str] = {}
+    background: set[str] = set()
     attempts, asking = 0, False
     for event in events:
         call_id = getattr(event, "call_id", None)
@@ -195,6 +205,7 @@ def _check_ledger(events: list[EventData]) -> None:
             case chat.CallReserved():
                 assert call_id not in states, "reserved twice"
                 states[event.call_id] = "reserved"
+                background |= {event.call_id} if event.wait is False else set()
             case chat.CallStarted():
                 assert states[event.call_id] == "reserved", "started out of turn"
                 states[event.call_id] = "running"
@@ -204,7 +215,8 @@ def _check_ledger(events: list[EventData]) -> None:
                 assert states[str(call_id)] in ("reserved", "running"), "left a settled state"
                 states[str(call_id)] = "settled"
             case chat.BatchJoined() | chat.ChatRequested():
-                assert set(states.values()) <= {"settled"}, "went on before every call was settled"
+                waited_for = {state for each, state in states.items() if each not in background}
+                assert waited_for <= {"settled"}, "went on before every call was settled"
                 if isinstance(event, chat.ChatRequested):
                     attempts += 1
                     assert event.attempt == attempts, "attempts are not counted one by one"
@@ -214,8 +226,23 @@ def _check_ledger(events: list[EventData]) -> None:
                 assert event.attempt == attempts
                 asking = asking and not isinstance(event, chat.ChatReplaced)
             case chat.ChatMessage():
-                assert asking, "an answer to nothing"
+                assert asking or event.interrupted, "an answer to nothing"
                 asking = False
+
+
+def _check_patience(journal: list[tuple[EventData, float]]) -> None:
+    """CHAT-10: the model is asked no sooner than it was said, but for an operator's word."""
+    not_before = 0.0
+    for event, at in journal:
+        match event:
+            case chat.ChatReplaced():
+                not_before = event.retry_at or 0.0
+            case RunResumed(inbox=str()):
+                not_before = 0.0
+            case chat.ChatRequested():
+                assert at >= not_before, "asked again too soon"
+            case _:
+                pass
 
 
 def _check_announcements(life: Life) -> None:
@@ -241,7 +268,14 @@ def _check_announcements(life: Life) -> None:
 
 
 def _check_messages(messages: list[dict[str, Any]]) -> None:
-    """TOOL-06: after a message with calls comes one result of each, in order, and nothing else."""
+    """TOOL-06: after a message with calls comes one result of each, in order, and nothing else.
+
+    TOOL-13: what came of a call is told once, and of one that runs in the background not before it is over.
+    """
+    told = [m for m in messages if m["role"] == "user" and str(m["content"]).startswith("News of call ")]
+    running = {m["tool_call_id"] for m in messages if m["role"] == "tool" and m["content"] == background.RUNS}
+    of = [next(each for each in running if background.tells(m, each)) for m in told]
+    assert len(of) == len(set(of)), "a call was told of twice"
     rest = deque(messages)
     while rest:
         message = rest.popleft()
@@ -272,7 +306,14 @@ class World:
     now: float = T0
 
     def live(self, steps: int | None = None, most: int = 500) -> Life:
-        """Live until the run ends, or die after so many steps: an event or an effect each."""
+        """Live until the run ends, over its parks, or die after so many steps: an event or an effect each."""
+        while True:
+            life = self._live(steps, most)
+            if life.parked is None or steps is not None:
+                return life
+            self.now = max(self.now, life.parked.until or 0.0)
+
+    def _live(self, steps: int | None, most: int) -> Life:
         life = Life(self.request, self.cards, list(self.journal), self.now)
         kept = len(life.journal)
         cursor = life.machine.cursor
@@ -281,7 +322,7 @@ class World:
         try:
             for _ in range(most):
                 self._step(life, facts, steps)
-                if life.end or life.released:
+                if life.end or life.released or (life.parked and not facts):
                     break
             else:
                 raise AssertionError("the run does not end")
@@ -306,6 +347,8 @@ class World:
 
     def _replies(self, action: Action) -> list[object]:
         match action:
+            case Emit(chat.CallReserved(approval=True, call_id=call_id)):
+                return [self._posted("approve", {"call_id": call_id, "by": "ann"})]
             case acts.AskModel(attempt, body):
                 said = self.answers(sum(m["role"] == "assistant" for m in body["messages"]), attempt)
                 if isinstance(said, Failure):
@@ -316,6 +359,8 @@ class World:
                 ]
             case acts.RunTool(call_id, name):
                 return [acts.CallSettled(call_id, ok=True, content=f"{name} ran")]
+            case acts.AskTool(call_id, name):
+                return [acts.CallReconciled(call_id, happened=True, content=f"{name} had run")]
             case acts.SendCall():
                 return [acts.CallSent(action.call_id), *self._served(action)]
             case _:
@@ -326,9 +371,12 @@ class World:
         if sent.task.removeprefix("svc.") in self.silent:
             return []
         data = {"call_id": sent.call_id, "token": sent.token, "ok": True, "value": {"by": sent.task}}
-        letter = SignalArrived(f"{len(self.inbox) + 1}-0", "tool_result", data)
+        return [self._posted("tool_result", data)]
+
+    def _posted(self, kind: str, data: dict[str, Any]) -> SignalArrived:
+        letter = SignalArrived(f"{len(self.inbox) + 1}-0", kind, data)
         self.inbox.append(letter)
-        return [letter]
+        return letter
 
 
 def _order(stream_id: str) -> int:

@@ -134,7 +134,3 @@ def test_a_grammar_that_cannot_be_sampled_is_refused_too() -> None:
     assert refused.value.reply.status == 400
     with pytest.raises(Refused, match="too many ways"):
         held_to(grammar, Speech("a long text"))
-
-
-def test_raw_output_is_still_refused_by_name() -> None:
-    assert "field: 'raw_output'" in message_of(_under(VERDICT, raw_output=True))

@@ -208,12 +208,8 @@ def test_exclusive_fields_are_refused_together(fields: dict, names: list[str]) -
 
 @pytest.mark.parametrize("name", NOT_BUILT)
 def test_what_is_not_built_is_refused_by_name(name: str) -> None:
-    values = {"top_logprobs": 1, "echo_last": 1, "functions": [], "function_call": "auto", "prompt_token_ids": [1]}
+    values: dict = {"functions": [], "function_call": "auto", "prompt_token_ids": [1]}
     assert f"Not supported by the emulator, field: '{name}'" in message_of(chat(**{name: values.get(name, True)}))
-
-
-def test_integer_logprobs_are_refused_even_when_zero() -> None:
-    assert "field: 'logprobs', value: 0" in message_of(chat(logprobs=0))
 
 
 @pytest.mark.parametrize(

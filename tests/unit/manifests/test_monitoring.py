@@ -89,7 +89,7 @@ def test_the_dashboard_shows_every_metric():
 @pytest.mark.requirement("OPS-05")
 def test_the_dashboard_has_a_row_for_each_part_of_the_service():
     rows = [panel["title"] for panel in dashboard()["panels"] if panel["type"] == "row"]
-    assert rows == ["Queues", "Runs", "Tokens", "Speech", "Batches", "Processes"]
+    assert rows == ["Queues", "Runs", "Tokens", "Answers", "Speech", "Batches", "Tenants and labels", "Processes"]
 
 
 def test_the_dashboard_is_what_its_script_writes():

@@ -24,6 +24,7 @@ from workers.runners.drive import Performer
 from workers.runners.outcome import Ended, Outcome, Parked
 from workers.runners.polling import Poller
 from workers.runners.reception import Message
+from workers.runners.sweep import Sweeper
 
 Fate = Literal["ok", "error", "invalid", "length", "missing", "poison", "fickle"]
 """What becomes of a row; `fickle` is missing in its first job only. Rows of which nothing is said are `ok`."""
@@ -135,6 +136,19 @@ class BatchWorker(Worker):
         return Message(run_id, "batch", request or {"stored": "d"}, lambda digest: f"{run_id} by {digest}")
 
 
+async def until_rung(cell: Cell, work: Callable[[], None], poller: Poller, sweeper: Sweeper) -> None:
+    """Let time pass, the provider work and the poller look, until a parked run is rung for."""
+    rings = len(cell.bell.rings)
+    for _ in range(20_000):
+        work()
+        await poller.poll()
+        await sweeper.sweep()
+        if len(cell.bell.rings) > rings:
+            return
+        await cell.pass_time(15, step=15)
+    raise AssertionError("nobody rings for the run")
+
+
 @dataclass
 class BatchCell(Cell):
     """What all processes share. `fates` say what becomes of rows, by their custom id."""
@@ -177,15 +191,9 @@ class BatchCell(Cell):
             elif not job.view.is_over:
                 self.end(name)
 
-    def ids_of(self, job: str) -> list[str]:
-        """Return the custom ids that a job was given."""
-        dataset = self.service.datasets[self.service.jobs[job].wanted.dataset]
-        (data,) = dataset.files.values()
-        return [json.loads(line)["custom_id"] for line in data.splitlines()]
-
     def end(self, job: str) -> None:
         """Let a job end."""
-        ids = self.ids_of(job)
+        ids = self.service.ids_of(job)
         if any(self.fates.get(each) == "poison" for each in ids):
             self.service.move(job, "FAILED", code="INVALID_ARGUMENT", message="bananas")
             return
@@ -222,15 +230,7 @@ class BatchCell(Cell):
 
     async def rung(self, run_id: str) -> None:
         """Let time pass, the provider work and the poller look, until the run is rung for."""
-        poller, sweeper, rings = self.poller(), self.worker("sweeper").sweeper, len(self.bell.rings)
-        for _ in range(20_000):
-            self.work()
-            await poller.poll()
-            await sweeper.sweep()
-            if len(self.bell.rings) > rings:
-                return
-            await self.pass_time(15, step=15)
-        raise AssertionError("nobody rings for the run")
+        await until_rung(self, self.work, self.poller(), self.worker("sweeper").sweeper)
 
     async def ended(self, run_id: str, before: Callable[[], object] = bool) -> BatchResult:
         """Have the run served, by another worker each time, until it ends. Call `before` before each life."""

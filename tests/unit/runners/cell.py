@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from api_contracts.chat import ChatRequest, ToolSpec
 from api_contracts.client.scripts import digest_of, spill
@@ -12,6 +12,7 @@ from api_contracts.runs import Event, RunQueued
 from tests.waiting import idle
 from workers.adapters.memory.archive import MemoryArchive
 from workers.adapters.memory.bell import MemoryBell
+from workers.adapters.memory.breakers import MemoryBreakers
 from workers.adapters.memory.clock import ManualClock
 from workers.adapters.memory.model import Hold, MemoryModel, Step
 from workers.adapters.memory.runs import MemoryRuns
@@ -19,13 +20,16 @@ from workers.adapters.tools import Registry
 from workers.core.chat.cards import ToolCard
 from workers.core.chat.turn import ChatTurn
 from workers.core.runs.frame import Machine
-from workers.ports import RunRecord, RunStore, StoreUnavailable
+from workers.core.runs.turns import Commit
+from workers.ports import Begun, RunRecord, RunStore, StoreUnavailable
 from workers.runners.chat import ChatPerformer
+from workers.runners.circuits import Circuits
 from workers.runners.drive import DriverServices, Performer
 from workers.runners.leases import LeaseKeeper
-from workers.runners.outcome import Outcome
+from workers.runners.outcome import Outcome, Parked
 from workers.runners.reception import Message, Reception
-from workers.runners.sweep import Sweeper
+from workers.runners.sweep import Lacks, Sweeper
+from workers.runners.talks import Talks
 from workers.settings import Timing
 from workers.telemetry import Metrics
 
@@ -83,7 +87,7 @@ class Line:
                 await self._maybe_cut("before")
             result = await act(*args, **kwargs)
             if name == "append":
-                self.happened += [event.TYPE for event in args[3]]
+                self.happened += [event.TYPE for event in args[2]]
                 await self._maybe_cut("after")
             if name in self.lost_reply:
                 self.lost_reply.remove(name)
@@ -106,16 +110,24 @@ class NotedArchive(MemoryArchive):
         self.happened = happened
         self.away = False
 
-    async def save(self, record: RunRecord) -> None:
+    async def save(self, record: RunRecord, turn: Commit | None = None) -> RunRecord | Literal["saved", "moved"]:
         if self.away:
             raise StoreUnavailable("SQL is away")
-        await super().save(record)
+        said = await super().save(record, turn)
         self.happened.append("saved")
+        return said
 
     async def load(self, run_id: str) -> RunRecord | None:
         if self.away:
             raise StoreUnavailable("SQL is away")
         return await super().load(run_id)
+
+    async def note(self, begun: Begun) -> bool:
+        if self.away:
+            raise StoreUnavailable("SQL is away")
+        said = await super().note(begun)
+        self.happened.append("noted")
+        return said
 
 
 class ChatKinds:
@@ -131,14 +143,19 @@ class ChatKinds:
         chat = ChatRequest.model_validate(request)
         cards = [_card(t) if isinstance(t, ToolSpec) else cell.tools.card(t) for t in chat.tools]
         known = {card.name: card for card in cards if card}
-        performer = ChatPerformer(run_id, cell.model, cell.tools, cell.bell, cell.clock, lambda: 1.0)
+        talks = Talks(cell.archive.conversations, cell.store.known, cell.clock)
+        performer = ChatPerformer(
+            run_id, cell.model, cell.tools, cell.bell, cell.clock, lambda: 1.0, cell.circuits, talks
+        )
         return ChatTurn(run_id, chat, known, at, "secret"), performer
 
 
 def _card(spec: ToolSpec) -> ToolCard:
     return ToolCard(
-        spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue
-    )
+        spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue,
+        on_interrupt=spec.on_interrupt, show=spec.show, wait=spec.wait,
+        approval_s=spec.approval_timeout_s if spec.approval else None,
+    )  # fmt: skip
 
 
 @dataclass
@@ -153,6 +170,8 @@ class Cell:
 
     def __post_init__(self) -> None:
         self.store = MemoryRuns(self.clock, TIMING)
+        self.breakers = MemoryBreakers(self.clock)
+        self.circuits = Circuits(self.breakers, self.clock)
         self.archive = NotedArchive(self.happened)
 
     def worker(self, owner: str = "ann", kinds: Any = None) -> "Worker":
@@ -162,8 +181,9 @@ class Cell:
     async def submitted(self, run_id: str = "", **fields: Any) -> str:
         """Record a run as the client does; return its id."""
         run_id = run_id or new_run_id()
-        request = QUESTION | fields
-        queued, blob = spill(RunQueued(kind="chat", digest=digest_of(request), request=request))
+        request = {name: value for name, value in (QUESTION | fields).items() if value is not None}
+        first = RunQueued(kind="chat", digest=digest_of(request), request=request, deadline_s=fields.get("deadline_s"))
+        queued, blob = spill(first)
         assert await self.store.submit(run_id, queued, blob) == "created"
         return run_id
 
@@ -196,17 +216,28 @@ async def end_of(serving: "asyncio.Task[Outcome]") -> Outcome:
     return serving.result()
 
 
+async def end_over_parks(cell: Cell, worker: "Worker", run_id: str, serving: "asyncio.Task[Outcome]") -> Outcome:
+    """Return the outcome of a run that parks meanwhile; each time it is swept up again, when it is due."""
+    outcome = await end_of(serving)
+    while isinstance(outcome, Parked):
+        assert await worker.reception.park(outcome)
+        await cell.pass_time(max(0.0, (outcome.until or 0.0) - cell.clock.now()))
+        assert await worker.sweeper.sweep() == 1
+        outcome = await worker.serve(run_id)
+    return outcome
+
+
 class Worker:
     """One process: its reception, its leases, its sweeper. `outcomes` are those of the messages it served."""
 
-    def __init__(self, cell: Cell, owner: str, kinds: Any) -> None:
+    def __init__(self, cell: Cell, owner: str, kinds: Any, lacking: Lacks | None = None) -> None:
         self.cell = cell
         self.line = Line(cell.store, cell.happened)
         store = cast("RunStore", self.line)
         self.keeper = LeaseKeeper(store, cell.clock, TIMING)
         services = DriverServices(store, cell.store, cell.archive, cell.bell, cell.clock, Metrics())
         self.reception = Reception(services, self.keeper, kinds, owner, "test")
-        self.sweeper = Sweeper(store, cell.bell, cell.clock, TIMING.sweep_s, lambda: 0.5)
+        self.sweeper = Sweeper(store, cell.bell, cell.clock, TIMING.sweep_s, lambda: 0.5, lacking)
         self.accepted: list[str] = []
         self._tasks: list[asyncio.Task[Any]] = []
 

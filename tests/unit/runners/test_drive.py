@@ -315,6 +315,16 @@ async def test_a_defect_of_one_run_is_not_felt_by_another() -> None:
 
 
 @pytest.mark.requirement("RUN-06")
+async def test_what_was_said_before_the_start_is_heard_by_the_first_life() -> None:
+    cell = Cell(MemoryModel(says("at once")))
+    run_id = await cell.submitted()
+    for kind in ("approve", "reject", "update_settings"):
+        assert await cell.store.signal(run_id, kind, {"by": "ann"}, "") == "sent"
+    assert isinstance(await cell.worker().serve(run_id), Ended)
+    assert (await cell.types(run_id))[1:6] == ["run.started", "chat.requested", *["run.ignored"] * 3]
+
+
+@pytest.mark.requirement("RUN-06")
 async def test_a_cancel_stops_the_model_and_keeps_what_was_said() -> None:
     cell = Cell(MemoryModel(says("so far", Hold())))
     run_id = await cell.submitted()
@@ -366,3 +376,29 @@ async def test_the_clock_ends_a_run_whose_deadline_has_come() -> None:
     assert outcome.failure.code == "deadline_exceeded"
     await idle()
     assert cell.model.open == 0
+
+
+@pytest.mark.requirement("RUN-21")
+async def test_what_came_while_the_store_was_away_is_decided_before_the_time_that_passed() -> None:
+    """The tool's deadline was noticed first, but nothing was said of it: its answer is there now, and counts."""
+    go = asyncio.Event()
+
+    @tool(effect="pure", timeout_s=2.0)
+    async def look() -> str:
+        """Look."""
+        await go.wait()
+        return "seen"
+
+    cell = Cell(MemoryModel(wants("look"), says("ok")), Registry([look]))
+    run_id, worker = await cell.submitted(tools=["look"]), cell.worker()
+    serving = await worker.begin(run_id)
+    worker.line.away.add("append")
+    await cell.store.signal(run_id, "hm", {}, "1")  # the run has something to say, and cannot
+    await cell.pass_time(3.0)
+    go.set()
+    await cell.pass_time(1.0)
+    worker.line.away.clear()
+    await cell.pass_time(1.0)
+    outcome = await end_of(serving)
+    assert isinstance(outcome, Ended)
+    assert [call["state"] for call in outcome.result["tool_calls"]] == ["succeeded"]

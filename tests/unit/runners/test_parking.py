@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Result, RunParked, RunResumed, RunStarted
-from tests.unit.runners.cell import Cell, Worker
+from tests.unit.runners.cell import Cell, Worker, end_of, remote, says, wants
+from workers.adapters.memory.model import MemoryModel
 from workers.core.runs.frame import Action, Begin, Effect, Emit, Finish, Machine, Park, SignalArrived
 from workers.runners.drive import Performer
 from workers.runners.outcome import Dropped, Ended, Parked
@@ -147,4 +149,87 @@ async def test_a_worker_that_lets_go_too_late_does_not_park_the_run_of_another()
     await cell.worker("bob").sweeper.sweep()
     assert isinstance(await cell.worker("bob", kinds=Patience()).serve(run_id), Parked)
     assert await worker.reception.park(late)
-    assert cell.store._runs[run_id].owner == "bob"
+    assert cell.store._runs[run_id].owner == "bob#1"
+
+
+# -- chats that wait ---------------------------------------------------------------------------------------------------
+
+BUSY = Failure(
+    code="busy", category="overloaded", message="busy", retryable=True, at_fault="provider", retry_after_s=20.0
+)
+
+
+async def left_to_wait(cell: Cell, run_id: str, seconds: float = 0.0) -> Parked:
+    """Have a chat served until it parks, after so many seconds, by a worker that dies then; return how it waits."""
+    worker = cell.worker()
+    serving = await worker.begin(run_id)
+    await cell.pass_time(seconds)
+    outcome = await end_of(serving)
+    assert isinstance(outcome, Parked)
+    assert await worker.reception.park(outcome)
+    assert len(worker.keeper) == len(worker.reception) == 0
+    await worker.die()
+    return outcome
+
+
+@pytest.mark.requirement("RUN-07", "CHAT-10")
+async def test_a_chat_that_is_told_to_wait_asks_in_another_life_once_it_is_time() -> None:
+    cell = Cell(MemoryModel([BUSY], says("at last")))
+    run_id = await cell.submitted()
+    parked = await left_to_wait(cell, run_id)
+    bob = cell.worker("bob")
+    await cell.pass_time(19)
+    assert await bob.sweeper.sweep() == 0
+    await cell.pass_time((parked.until or 0) - cell.clock.now())
+    assert await bob.sweeper.sweep() == 1
+    outcome = await bob.serve(run_id)
+    assert isinstance(outcome, Ended)
+    assert outcome.result["message"]["content"] == "at last"
+    assert (await cell.types(run_id))[3:6] == ["chat.replaced", "run.parked", "run.resumed"]
+    assert len(cell.model.asked) == 2
+
+
+@pytest.mark.requirement("RUN-07", "RUN-06")
+@pytest.mark.parametrize(
+    ("kind", "status"), [("cancel", "cancelled"), ("interrupt", "completed"), ("approve", "parked")]
+)
+async def test_a_letter_to_a_chat_that_waits_is_heard_at_once_and_the_provider_is_left_alone(
+    kind: str, status: str
+) -> None:
+    cell = Cell(MemoryModel([BUSY], says("at last")))
+    run_id = await cell.submitted()
+    first = await left_to_wait(cell, run_id)
+    bob = cell.worker("bob")
+    assert await cell.store.signal(run_id, kind, {}, "1") == "woken"
+    assert await bob.sweeper.wake(run_id)
+    outcome = await bob.serve(run_id)
+    assert (await cell.last(run_id)).type == f"run.{status}"
+    assert len(cell.model.asked) == 1
+    if isinstance(outcome, Parked):
+        assert outcome.until == first.until, "it waits no longer for having been woken"
+
+
+@pytest.mark.requirement("RUN-07", "RUN-18")
+async def test_an_operator_has_a_chat_that_waits_ask_at_once() -> None:
+    cell = Cell(MemoryModel([BUSY], says("at last")))
+    run_id = await cell.submitted()
+    await left_to_wait(cell, run_id)
+    bob = cell.worker("bob")
+    assert await cell.store.retry(run_id, "ann", "it is well again") == "woken"
+    assert await bob.sweeper.sweep() == 1
+    assert isinstance(await bob.serve(run_id), Ended)
+    assert len(cell.model.asked) == 2
+
+
+@pytest.mark.requirement("RUN-07", "TOOL-03")
+async def test_a_chat_that_waits_for_another_service_is_woken_by_its_result() -> None:
+    cell = Cell(MemoryModel(wants("pay"), says("paid")))
+    run_id = await cell.submitted(tools=[remote("pay")])
+    await left_to_wait(cell, run_id, seconds=5)
+    bob = cell.worker("bob")
+    await cell.bell.deliver(cell.store, cell.bell.calls[0], {"paid": True})
+    assert await bob.sweeper.wake(run_id)
+    outcome = await bob.serve(run_id)
+    assert isinstance(outcome, Ended)
+    assert outcome.result["tool_calls"][0]["content"] == '{"paid": true}'
+    assert len(cell.bell.calls) == 1

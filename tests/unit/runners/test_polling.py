@@ -220,3 +220,16 @@ async def test_a_run_without_a_poller_looks_for_itself() -> None:
     assert outcome.status == "completed"
     assert isinstance(cell.line, RowLine)
     assert cell.line.calls["claim_jobs"] == 0
+
+
+@pytest.mark.requirement("RUN-04")
+async def test_a_job_of_a_run_whose_journal_is_gone_has_a_worker_say_what_became_of_it() -> None:
+    cell = BatchCell()
+    run_id = await given_parked(cell, shard_rows=10)
+    cell.store._runs.clear()
+    cell.service.move(ids.job_id(run_id, 1), "RUNNING")
+    cell.clock.advance(30)
+    await cell.poller().poll()
+    assert [(ring.run_id, ring.signature) for ring in cell.bell.rings] == [(run_id, None)]
+    cell.clock.advance(3_600)
+    assert await cell.poller().poll() == 0, "nobody looks at the job any more"

@@ -9,14 +9,16 @@ import pytest
 
 from api_contracts.client.scripts import REQUEST_BLOB
 from api_contracts.failure import Failure
-from api_contracts.keys import new_run_id
+from api_contracts.keys import derived_run_id, new_run_id
 from api_contracts.runs import RunQueued, RunStarted
+from tests.logs import logged
 from tests.unit.core.turns import REFUSED
 from tests.unit.runners.cell import QUESTION, TIMING, Cell, end_of, remote, says, wants
 from tests.waiting import idle
 from workers.adapters.memory.model import Hold, MemoryModel
 from workers.adapters.tools import Registry, tool
 from workers.core.runs.frame import Machine
+from workers.ports import Lease
 from workers.runners.drive import Performer
 from workers.runners.outcome import Dropped, Ended, Unreachable
 from workers.runners.reception import refusal
@@ -52,6 +54,26 @@ async def test_a_foreign_message_gets_its_record_from_the_worker() -> None:
     record = await cell.archive.load(run_id)
     assert record is not None
     assert (record.tenant, dict(record.labels)) == ("acme", {"team": "a"})
+
+
+@pytest.mark.requirement("RUN-16")
+async def test_each_line_of_the_log_says_whose_run_it_is_and_holds_no_key() -> None:
+    cell = Cell(MemoryModel(says("hello")))
+    whose = {"tenant": "acme", "labels": {"team": "a"}, "idempotency_key": "ann@example.org"}
+    run_id = new_run_id()
+    with logged() as lines:
+        await cell.worker().serve(run_id, QUESTION | whose)
+    (ended,) = (line for line in lines if line["event"] == "run.ended")
+    assert (ended["run_id"], ended["status"], ended["code"]) == (run_id, "completed", None)
+    assert (ended["tenant"], ended["labels"]) == ("acme", {"team": "a"})
+    assert ended["idempotency_id"] == derived_run_id("acme", "ann@example.org")
+    assert "example.org" not in str(lines)
+    first, *_, usage, _ = [event.data for event in await cell.journal(run_id)]
+    assert {name: first[name] for name in whose} == whose
+    assert usage["tenant"] == "acme"
+    record = await cell.archive.load(run_id)
+    assert record is not None
+    assert record.idempotency_key == "ann@example.org"
 
 
 @pytest.mark.requirement("RUN-13")
@@ -103,8 +125,8 @@ async def test_a_duplicate_of_a_live_run_is_dropped() -> None:
     ann, bob = cell.worker("ann"), cell.worker("bob")
     serving = await ann.begin(run_id)
     before = await cell.journal(run_id)
-    assert await bob.serve(run_id) == Dropped("held by ann")
-    assert await ann.serve(run_id) == Dropped("held by ann")
+    assert await bob.serve(run_id) == Dropped("held by ann#1")
+    assert await ann.serve(run_id) == Dropped("held by ann#1")
     assert (ann.accepted, bob.accepted) == ([run_id], [])
     assert await cell.journal(run_id) == before
     hold.go.set()
@@ -123,7 +145,7 @@ async def test_an_expired_message_ends_a_run_that_nobody_began_and_no_other() ->
     assert (outcome.failure.code, await cell.types(late)) == ("expired", ["run.queued", "run.started", "run.failed"])
     serving = await ann.begin(begun)
     duplicate = replace(bob.message(begun), is_expired=True)
-    assert await bob.reception.serve(duplicate, bob._accept(begun)) == Dropped("held by ann")
+    assert await bob.reception.serve(duplicate, bob._accept(begun)) == Dropped("held by ann#2")
     await ann.die()
     assert serving.cancelled()
     assert not hold.go.is_set()
@@ -140,7 +162,7 @@ async def test_the_same_foreign_message_twice_is_one_run() -> None:
     ann, bob = cell.worker("ann"), cell.worker("bob")
     serving = await ann.begin(run_id, QUESTION)
     reordered = dict(reversed(QUESTION.items()))
-    assert await bob.serve(run_id, reordered) == Dropped("held by ann")
+    assert await bob.serve(run_id, reordered) == Dropped("held by ann#1")
     hold.go.set()
     await end_of(serving)
     assert (await cell.types(run_id)).count("run.conflict") == 0
@@ -246,7 +268,7 @@ async def test_a_journal_that_cannot_be_read_ends_the_run_as_our_defect() -> Non
     cell = Cell()
     run_id = await cell.submitted()
     await cell.store.acquire(run_id, "gone", "")
-    await cell.store.append(run_id, 1, 1, [RunStarted(owner="gone")])
+    await cell.store.append(Lease(run_id, 1, "gone"), 1, [RunStarted(owner="gone")])
     cell.store._runs[run_id].events.append(cell.store._runs[run_id].events[1].model_copy(update={"seq": 3, "data": {}}))
     await cell.pass_time(TIMING.lease_s)
     assert failed(await cell.worker().serve(run_id), "internal")

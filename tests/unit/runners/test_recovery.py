@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.runners.cell import TIMING, Cell, Worker, end_of, remote, says, wants
+from tests.unit.runners.cell import TIMING, Cell, Worker, end_of, end_over_parks, remote, says, wants
 from tests.waiting import idle
 from workers.adapters.memory.model import Hold, MemoryModel
 from workers.adapters.tools import CallContext, Registry, tool
@@ -109,7 +109,7 @@ async def test_dead_while_a_call_is_sent(effect: str, sent: bool) -> None:
     for call in cell.bell.calls:
         await cell.bell.deliver(cell.store, call, "done")
     await cell.pass_time(60)
-    outcome = await end_of(serving)
+    outcome = await end_over_parks(cell, bob, run_id, serving)
     assert isinstance(outcome, Ended)
     (line,) = outcome.result["tool_calls"]
     assert line["state"] == ("succeeded" if sent or again else "outcome_unknown")
@@ -125,6 +125,47 @@ async def test_dead_while_another_service_works_whose_result_comes_meanwhile() -
     await cell.bell.deliver(cell.store, cell.bell.calls[0], {"paid": True})
     outcome = await found_and_finished(cell, run_id, cell.worker("bob"))
     assert outcome.result["tool_calls"][0]["content"] == '{"paid": true}'
+    assert len(cell.bell.calls) == 1
+
+
+@pytest.mark.requirement("RUN-04", "RUN-06", "RUN-18")
+async def test_dead_between_an_operator_s_word_and_what_came_before_it() -> None:
+    """The word is told with the begin, before the letters that are older: they must not be passed over."""
+    cell = Cell(MemoryModel(says("half", hold := Hold()), says("whole"), says("whole")))
+    run_id = await cell.submitted()
+    ann, bob, cid = (cell.worker(name) for name in ("ann", "bob", "cid"))
+    await ann.begin(run_id)
+    await hold.reached.wait()
+    await ann.die()
+    assert await cell.store.signal(run_id, "cancel", {}, "c") == "sent"
+    await cell.pass_time(TIMING.lease_s)
+    assert await cell.store.retry(run_id, "dan", "go on") == "woken"
+    bob.line.cut_at = (1, "after")
+    await bob.begin(run_id)
+    assert bob.line.cut.is_set()
+    await bob.die()
+    await cell.pass_time(TIMING.lease_s)
+    outcome = await end_of(await cid.begin(run_id))
+    assert isinstance(outcome, Ended)
+    assert outcome.status == "cancelled"
+
+
+@pytest.mark.requirement("RUN-04", "TOOL-03", "TOOL-07")
+@pytest.mark.parametrize(("comes", "state"), [(True, "succeeded"), (False, "outcome_unknown")])
+async def test_dead_until_the_time_of_a_call_is_over_whose_result_had_come(comes: bool, state: str) -> None:
+    """What came while nobody had the run is decided before the time that has passed."""
+    cell = Cell(MemoryModel(wants("act"), says("ok")))
+    run_id = await cell.submitted(tools=[remote("act")])
+    ann, bob = cell.worker("ann"), cell.worker("bob")
+    await ann.begin(run_id)
+    await ann.die()
+    if comes:
+        await cell.bell.deliver(cell.store, cell.bell.calls[0], {"paid": True})
+    await cell.pass_time(1000)
+    assert await bob.sweeper.sweep() == 1
+    outcome = await end_of(await bob.begin(run_id))
+    assert isinstance(outcome, Ended)
+    assert outcome.result["tool_calls"][0]["state"] == state
     assert len(cell.bell.calls) == 1
 
 
@@ -152,7 +193,7 @@ async def ends_after_a_cut(append: int, when: str) -> bool:
     resumed = await bob.begin(run_id)
     await deliver_all(cell)
     await cell.pass_time(60)
-    outcome = await end_of(resumed)
+    outcome = await end_over_parks(cell, bob, run_id, resumed)
     assert isinstance(outcome, Ended)
     assert outcome.status == "completed"
     assert len(here.began) <= 1

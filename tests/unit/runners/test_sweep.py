@@ -111,3 +111,16 @@ async def test_one_who_asks_for_a_sweep_hears_that_the_store_is_away() -> None:
     with pytest.raises(StoreUnavailable):
         await worker.sweeper.sweep()
     await idle()
+
+
+@pytest.mark.requirement("RUN-12")
+@pytest.mark.parametrize(("deadline_s", "queues"), [(TIMING.lost_message_s - 1, [None, CONTROL_QUEUE]), (3600, [None])])
+async def test_a_run_whose_deadline_passed_in_the_queue_is_rung_for_on_the_control_queue_too(
+    deadline_s: float, queues: list[str | None]
+) -> None:
+    """Perhaps no worker of its own queue is alive, and its caller waits for an end."""
+    cell = Cell()
+    await cell.submitted(deadline_s=deadline_s)
+    cell.clock.advance(TIMING.lost_message_s)
+    await cell.worker().sweeper.sweep()
+    assert [ring.queue for ring in cell.bell.rings] == queues

@@ -12,6 +12,7 @@ from celery.app import trace as celery_trace
 from celery.worker.consumer import consumer as celery_consumer
 from pydantic import BaseModel
 
+from tests.logs import loggers_as_new
 from workers.ports import StoreUnavailable
 from workers.settings import Settings
 from workers.telemetry import Secrets, configure, known_secrets, trace_id_of
@@ -41,7 +42,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     handler.setStream(stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:], root.level, ours.level = before
-    structlog.reset_defaults()
+    loggers_as_new()
     structlog.contextvars.clear_contextvars()
 
 

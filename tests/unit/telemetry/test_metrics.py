@@ -1,5 +1,6 @@
 """The metrics as a fold over what is appended (`telemetry.metrics`, `telemetry.fold`)."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from prometheus_client import generate_latest
 
 from api_contracts import batch, chat, stt
 from api_contracts.failure import Failure
+from api_contracts.keys import derived_run_id
+from api_contracts.metering import Timings
 from api_contracts.runs import Event, EventData, RunCompleted, RunQueued, RunStarted
 from workers.ports import RunWatch, Waiting
 from workers.telemetry import Metrics
@@ -52,6 +55,20 @@ def test_tokens_are_counted_by_model_and_kind() -> None:
     run.saw([chat.ChatRequested(round=1, attempt=1, model="second"), chat.ChatUsage(round=1, usage=USAGE)], 101.0)
     kinds = ("prompt", "completion", "cached", "reasoning")
     assert [told(metrics, "fw_tokens_total", model="second", kind=kind) for kind in kinds] == [7, 5, 3, 2]
+
+
+@pytest.mark.requirement("OPS-05", "CHAT-19", "CHAT-20")
+def test_each_answer_is_timed_and_what_it_cost_is_counted() -> None:
+    metrics = Metrics()
+    took = Timings(queued_s=1, connect_s=0.5, first_byte_s=2, first_token_s=3, processing_s=4)
+    run = life(metrics, tenant="acme")
+    run.saw([chat.ChatUsage(round=1, usage=USAGE, model="m", timings=took, cost=Decimal("0.25"))], 101.0)
+    run.saw([chat.ChatUsage(round=2, usage=USAGE, model="m", timings=Timings(processing_s=6))], 102.0)
+    names = ("queued", "connect", "first_byte", "first_token", "processing")
+    assert [told(metrics, f"fw_chat_{name}_seconds_sum", model="m") for name in names] == [1, 0.5, 2, 3, 10]
+    assert told(metrics, "fw_chat_connect_seconds_count", model="m") == 1, "what is not known is no zero"
+    assert told(metrics, "fw_chat_cost_total", model="m") == 0.25
+    assert told(metrics, "fw_chat_cost_by_label_total", label="tenant", value="acme") == 0.25
 
 
 @pytest.mark.requirement("OPS-05")
@@ -125,6 +142,15 @@ def test_tool_calls_are_counted_by_what_became_of_them() -> None:
     assert [told(metrics, "fw_tool_calls_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1, None]
 
 
+@pytest.mark.requirement("TOOL-02", "OPS-05")
+def test_calls_of_tools_that_there_are_not_are_counted() -> None:
+    metrics = Metrics()
+    refused = [chat.CallFailed(call_id=each, content="x", code="not_available") for each in "ab"]
+    life(metrics).saw([*refused, chat.CallFailed(call_id="c", content="x")], 101.0)
+    assert told(metrics, "fw_tool_refusals_total", code="not_available") == 2
+    assert told(metrics, "fw_tool_calls_total", outcome="failed") == 3
+
+
 @pytest.mark.requirement("OPS-05")
 def test_producers_cannot_fill_the_memory_with_names_of_models() -> None:
     metrics = Metrics()
@@ -152,3 +178,44 @@ def test_queues_that_are_not_known_are_not_told() -> None:
     found["fireworks.chat"] = Waiting(3, 61.5)
     assert told(metrics, "fw_queue_waiting", queue="fireworks.chat") == 3
     assert told(metrics, "fw_queue_oldest_seconds", queue="fireworks.chat") == 61.5
+
+
+@pytest.mark.requirement("RUN-16")
+def test_runs_tokens_and_audio_are_counted_by_tenant_and_by_the_labels_that_were_named() -> None:
+    metrics = Metrics(["tenant", "team"])
+    run = life(metrics, tenant="acme", labels={"team": "search", "secret": "x", "tenant": "forged"})
+    run.saw([chat.ChatUsage(round=1, usage=USAGE), RunCompleted(result={})], 101.0)
+    meters = stt.AudioMeters(sent_s=3)
+    usage = stt.SttUsage(audio=meters, settled_at=0, anchor_entry="0", anchor_at=0)
+    life(metrics, kind="stt", tenant="acme").saw([usage], 101.0)
+    for told_apart in ({"label": "tenant", "value": "acme"}, {"label": "team", "value": "search"}):
+        assert told(metrics, "fw_runs_by_label_total", kind="chat", status="completed", **told_apart) == 1
+        assert told(metrics, "fw_tokens_by_label_total", kind="completion", **told_apart) == 5
+    assert told(metrics, "fw_stt_audio_seconds_by_label_total", label="tenant", value="acme", meter="sent") == 3
+    scraped = generate_latest(metrics.registry).decode()
+    assert "secret" not in scraped
+    assert "forged" not in scraped
+
+
+@pytest.mark.requirement("RUN-16")
+def test_a_metric_has_the_id_of_an_idempotency_key_where_the_operator_names_it() -> None:
+    counted = {"label": "idempotency_key", "value": derived_run_id("acme", "secret order"), "kind": "chat"}
+    for labels, number in ((["idempotency_key"], 1), (["tenant"], None)):
+        metrics = Metrics(labels)
+        run = life(metrics, tenant="acme", labels={"idempotency_key": "forged"}, idempotency_key="secret order")
+        run.saw([RunCompleted(result={})], 101.0)
+        assert told(metrics, "fw_runs_by_label_total", status="completed", **counted) == number
+        scraped = generate_latest(metrics.registry).decode()
+        assert "secret" not in scraped
+        assert "forged" not in scraped
+
+
+@pytest.mark.requirement("RUN-16")
+def test_producers_cannot_fill_the_memory_with_tenants() -> None:
+    metrics = Metrics()
+    for number in range(1000):
+        life(metrics, tenant=f"t{number}").saw([RunCompleted(result={})], 101.0)
+    ended = {"label": "tenant", "kind": "chat", "status": "completed"}
+    assert told(metrics, "fw_runs_by_label_total", value="t0", **ended) == 1
+    assert told(metrics, "fw_runs_by_label_total", value="t999", **ended) is None
+    assert told(metrics, "fw_runs_by_label_total", value="other", **ended) == 950

@@ -16,9 +16,16 @@ from api_contracts.failure import Failure
 from workers.adapters.fireworks.codec import Chunk, decoder_for
 from workers.adapters.fireworks.deadlines import TimedReader, Timeouts, timed_out, transport_failure
 from workers.adapters.fireworks.errors import failure_of
-from workers.ports import ProviderFailed
+from workers.adapters.fireworks.limits import word_of
+from workers.adapters.fireworks.timing import connecting
+from workers.core.chat.account import server_times
+from workers.core.limits.meters import Word
+from workers.ports import AnswerTimes, ProviderFailed
 
 _ERROR_BODY_BYTES = 64 * 1024
+_MOST_BYTES = 128 * 1024 * 1024
+"""Of one answer on the wire. A token's chunk has about 300 bytes, so this is 128 answers of 3 000 tokens (WIRE 1.2)."""
+
 _USAGE = {"include_usage": True}
 _DEFAULTS = Timeouts()
 _CLOSED = Failure(
@@ -32,7 +39,8 @@ class FireworksChat:
 
     `key_of` turns the name of a credential, or None for the process's own, into the key, and raises KeyError for a
     name that it does not know. `connections` bounds the open connections; 0 means no bound, because what bounds the
-    calls is the number of runs. The session is made on the loop of the first call; `close` it on the same loop.
+    calls is the number of runs. `heard` is told what the head of an answer says of the limits. The session is made on
+    the loop of the first call; `close` it on the same loop.
     """
 
     def __init__(
@@ -42,18 +50,22 @@ class FireworksChat:
         *,
         timeouts: Timeouts = _DEFAULTS,
         connections: int = 0,
+        most_bytes: int = _MOST_BYTES,
         clock: Callable[[], float] = time.time,
+        heard: Callable[[str | None, str, Word], None] = lambda *_: None,
     ) -> None:
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._key_of = key_of
         self._timeouts = timeouts
         self._connections = connections
         self._clock = clock
+        self._heard = heard
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._most_bytes = most_bytes
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None
     ) -> AsyncGenerator[list[Chunk], None]:
         """Yield the chunks of each network read. Closing the generator closes the connection at once.
 
@@ -64,12 +76,14 @@ class FireworksChat:
         key = self._key(credential)
         reader = None
         try:
-            response = await self._ask(body, key, request_id, asked_at)
+            response = await self._ask(body, key, request_id, asked_at, times or AnswerTimes(), credential)
             reader = TimedReader(response, self._timeouts, asked_at)
             decoder = decoder_for(response.content_type)
-            speaking = False
+            speaking, left = False, self._most_bytes
             while not decoder.done:
                 data = await reader.read()
+                if (left := left - len(data)) < 0:
+                    raise ProviderFailed(_TOO_LARGE)
                 chunks = decoder.feed(data) if data else decoder.finish()
                 if chunks:
                     speaking = speaking or any(map(_says_something, chunks))
@@ -105,7 +119,10 @@ class FireworksChat:
             )
         )
 
-    async def _ask(self, body: Mapping[str, Any], key: str, request_id: str, asked_at: float) -> aiohttp.ClientResponse:
+    async def _ask(
+        self, body: Mapping[str, Any], key: str, request_id: str, asked_at: float, times: AnswerTimes,
+        credential: str | None,
+    ) -> aiohttp.ClientResponse:  # fmt: skip
         """Return the 200 answer, its body unread."""
         payload = _encoded(body)
         headers = {
@@ -115,9 +132,14 @@ class FireworksChat:
             "Accept-Encoding": "identity",
             "x-request-id": request_id,
         }
-        got = await self._post(payload, headers, asked_at)
+        posted_at = time.monotonic()
+        got = await self._post(payload, headers, asked_at, times)
         if isinstance(got, Failure):
             raise ProviderFailed(got)
+        times.first_byte_s = time.monotonic() - posted_at
+        times.server = server_times({name.lower(): value for name, value in got.headers.items()}, "fireworks-")
+        if (word := word_of(got.status, got.headers)) is not None:
+            self._heard(credential, str(body["model"]), word)
         if got.status == 200:
             return got
         try:
@@ -129,7 +151,7 @@ class FireworksChat:
         )
 
     async def _post(
-        self, payload: bytes, headers: Mapping[str, str], asked_at: float
+        self, payload: bytes, headers: Mapping[str, str], asked_at: float, times: AnswerTimes
     ) -> aiohttp.ClientResponse | Failure:
         """Send the request and wait for the answer's headers.
 
@@ -139,7 +161,11 @@ class FireworksChat:
         try:
             async with asyncio.timeout_at(asked_at + limit):
                 return await self._opened().post(
-                    self._url, data=io.BytesIO(payload), headers=headers, allow_redirects=False
+                    self._url,
+                    data=io.BytesIO(payload),
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=times,
                 )
         except aiohttp.ConnectionTimeoutError:
             return timed_out("connect", self._timeouts.connect_s)
@@ -174,8 +200,15 @@ class FireworksChat:
                 timeout=aiohttp.ClientTimeout(connect=self._timeouts.connect_s),
                 cookie_jar=aiohttp.DummyCookieJar(),  # what one credential was told is not sent with another
                 headers={"User-Agent": "fireworks-workers"},
+                trace_configs=[connecting()],
             )
         return self._session
+
+
+_TOO_LARGE = Failure(
+    code="provider_answer_too_large", category="protocol", at_fault="provider",
+    message=f"the provider's answer has over {_MOST_BYTES} bytes and no end",
+)  # fmt: skip
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

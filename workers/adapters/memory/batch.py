@@ -7,6 +7,7 @@ batch.move(job, "RUNNING", progress=Progress(processed=3))
 batch.finish(job, {"BIJOutputSet.jsonl": answers, "error-data": b""})
 """
 
+import json
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,10 @@ class MemoryBatch:
         """
         self._script[operation].append(_Trouble(failure, late, after))
 
+    def troubles(self, operation: Operation) -> bool:
+        """Return whether such a call is to fail."""
+        return bool(self._script[operation])
+
     def hold(self, operation: Operation) -> Hold:
         """Keep the next such call waiting, before anything is done, until `go` is set."""
         hold = Hold()
@@ -115,6 +120,23 @@ class MemoryBatch:
         """Let a job end with these files; `move` is for ends without any."""
         self.put_dataset(self.jobs[job].view.output, files)
         return self.move(job, state, **seen)
+
+    def go_on(self) -> list[str]:
+        """Let each new job be RUNNING, and each that was stopped unknown; return those that could end now."""
+        could_end = []
+        for name, job in self.jobs.items():
+            if job.view.state == "DELETING_CLEANING_UP":
+                self.lose(name)
+            elif job.view.state == "VALIDATING":
+                self.move(name, "RUNNING")
+            elif not job.view.is_over:
+                could_end.append(name)
+        return could_end
+
+    def ids_of(self, job: str) -> list[str]:
+        """Return the custom ids of the rows that a job was given, in order."""
+        (data,) = self.datasets[self.jobs[job].wanted.dataset].files.values()
+        return [str(json.loads(line)["custom_id"]) for line in data.splitlines()]
 
     def lose(self, job: str) -> None:
         """Let a job be unknown from now on; its output stays."""

@@ -1,4 +1,6 @@
-"""`Bell` that sends nothing: it notes what would have been sent, and can play the service that answers."""
+"""`Bell` that sends nothing: it notes what would have been sent, and can play the service that answers.
+
+It is `MessageQueues` too, over what it is told."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +28,12 @@ class MemoryBell:
         self.rings: list[Ring] = []
         self.calls: list[SendCall] = []
         self.away = False
+        self.lies: dict[str, int] = {}
+
+    async def lying(self, queue: str) -> int:
+        """See the port `MessageQueues`: as many as `lies` says."""
+        self._reach()
+        return self.lies.get(queue, 0)
 
     async def ring(self, run_id: str, signature: str | None, queued: RunQueued, queue: str | None = None) -> None:
         """See the port."""

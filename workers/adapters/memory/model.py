@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api_contracts.failure import Failure
-from workers.ports import ProviderFailed
+from workers.ports import AnswerTimes, ProviderFailed
 
 Chunk = dict[str, Any]
 
@@ -39,12 +39,14 @@ class Asked:
 class MemoryModel:
     """Gives its answers in the order of the script, whoever asks. Past the end of the script it fails for good.
 
-    `asked` is every request so far, `open` the number of streams that are neither read to their end nor closed.
+    `asked` is every request so far, `open` the number of streams that are neither read to their end nor closed. `times`
+    is what it tells of its times: to connect, to the first byte, and the server's.
     """
 
     def __init__(self, *answers: Sequence[Step]) -> None:
         self._answers = list(answers)
         self.asked: list[Asked] = []
+        self.times: tuple[float | None, float | None, dict[str, float]] = (None, None, {})
         self.open = 0
 
     def add(self, *answers: Sequence[Step]) -> None:
@@ -52,10 +54,12 @@ class MemoryModel:
         self._answers += answers
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None
     ) -> AsyncGenerator[list[Chunk], None]:
         """See the port."""
         self.asked.append(Asked(body, credential, request_id))
+        if times is not None:
+            times.connect_s, times.first_byte_s, times.server = self.times
         steps: Sequence[Step] = self._answers.pop(0) if self._answers else [OUT_OF_SCRIPT]
         self.open += 1
         try:

@@ -1,7 +1,8 @@
 """One appender per process: what all runs decided within a tick leaves in one pipeline.
 
 Appends of one run keep their order, because only one pipeline is under way at a time. While Redis is away the appends
-wait here and are sent again: the script skips what had already landed, so a lost reply costs nothing.
+wait here and are sent again: the script skips what had already landed, so a lost reply costs nothing. The same is done
+after an error that nobody foresaw: nobody starts the appender again, and without it no run of the process ends.
 """
 
 import asyncio
@@ -14,11 +15,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api_contracts import keys
+from api_contracts.client.damage import is_damage
 from api_contracts.client.scripts import ScriptCall
 from api_contracts.runs import EventData, Status
 from workers.adapters.redis.connection import TRANSIENT
 from workers.adapters.redis.scripts import APPEND, run_all, unsettled
-from workers.ports import Clock, LeaseLost, StoreUnavailable
+from workers.ports import Clock, KeysDamaged, Lease, LeaseLost, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -59,13 +61,12 @@ class Appender:
             _fail(item, StoreUnavailable("the appender is closed"))
         self._pending.clear()
 
-    async def append(
-        self, run_id: str, epoch: int, base_seq: int, events: Sequence[EventData], *, terminal: Status | None
-    ) -> int:
+    async def append(self, lease: Lease, base_seq: int, events: Sequence[EventData], *, terminal: Status | None) -> int:
         """Append as the port says; wait as long as Redis is away."""
         if self._closed:
             raise StoreUnavailable("the appender is closed")
-        args: list[str | int] = [epoch, base_seq, run_id, terminal or "", self._look_ms]
+        run_id = lease.run_id
+        args: list[str | int] = [lease.epoch, lease.owner, base_seq, run_id, terminal or "", self._look_ms]
         for event in events:
             args += (event.TYPE, event.to_json())
         call = ScriptCall(APPEND, (keys.lease(run_id), keys.events(run_id), keys.due(run_id[-1])), tuple(args))
@@ -82,7 +83,9 @@ class Appender:
                 self._something.clear()
             try:
                 await self._deliver(batch)
-            except RedisError as exc:  # Redis refuses us for good; the runs hear it, the appender goes on
+            except Exception as exc:  # noqa: BLE001 - refused for good; the runs hear it, the appender goes on
+                if not isinstance(exc, RedisError):
+                    _log.exception("append.defect", runs=len(batch))
                 for item in batch:
                     _fail(item, exc)
             finally:
@@ -105,6 +108,11 @@ class Appender:
             replies = await run_all(self._redis, calls)
         except TRANSIENT:
             return batch
+        except RedisError:
+            raise
+        except Exception:  # noqa: BLE001 - it may have landed or not: the script knows
+            _log.exception("append.defect", runs=len(batch))
+            return batch
         again = set(unsettled(calls, replies, TRANSIENT))
         for index, reply in enumerate(replies):
             if index not in again:
@@ -114,12 +122,14 @@ class Appender:
 
 def _settle(item: _Pending, reply: Any) -> None:
     if isinstance(reply, Exception):
-        _fail(item, reply)
+        _fail(item, KeysDamaged(item.run_id) if is_damage(reply) else reply)
     elif reply[0] == b"ok":
         if not item.done.done():
             item.done.set_result(int(reply[1]))
     elif reply[0] == b"lost":
         _fail(item, LeaseLost(item.run_id))
+    elif reply[0] == b"damaged":
+        _fail(item, KeysDamaged(item.run_id))
     else:
         # The journal is shorter than what we wrote: Redis lost acknowledged writes. The lease cannot be trusted either.
         _log.error("append.gap", run_id=item.run_id, stored=int(reply[1]))

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from workers.ports import StoreUnavailable
+from api_contracts.client.connections import pool_of
+from api_contracts.client.damage import is_damage
+from workers.ports import KeysDamaged, StoreUnavailable
 
 TRANSIENT = (
     exceptions.ConnectionError,  # includes BusyLoadingError
@@ -28,7 +30,7 @@ def connect(url: str, *, max_connections: int = 32, timeout_s: float = COMMAND_T
 
     A command waits for one of the connections when all are busy: many runs starting at once are no outage.
     """
-    pool = BlockingConnectionPool.from_url(
+    pool = pool_of(
         url,
         max_connections=max_connections,
         timeout=COMMAND_TIMEOUT_S,
@@ -51,8 +53,13 @@ async def answers(redis: Redis) -> str:
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Turn Redis being away into `StoreUnavailable`; foreign exceptions stop here."""
+    """Turn Redis being away into `StoreUnavailable`, a key of a wrong type into `KeysDamaged`; foreign exceptions stop
+    here."""
     try:
         yield
     except TRANSIENT as exc:
         raise StoreUnavailable(f"Redis: {type(exc).__name__}") from exc
+    except exceptions.ResponseError as exc:
+        if is_damage(exc):
+            raise KeysDamaged from exc
+        raise

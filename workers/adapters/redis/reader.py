@@ -113,6 +113,9 @@ class StreamReader:
             except RedisError as exc:
                 await self._pause(exc)
                 await self._leave_out_what_is_no_stream()
+            except Exception as exc:  # noqa: BLE001 - nobody starts this loop again: every run would be deaf
+                _log.exception("reader.defect", streams=len(self._watches))
+                await self._pause(exc)
 
     async def _breathe(self) -> None:
         breath = min(_BREATH_PER_STREAM_S * len(self._watches), _LONGEST_BREATH_S)

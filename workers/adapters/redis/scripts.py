@@ -7,22 +7,31 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from api_contracts.client.scripts import SIGNAL, SUBMIT, ScriptCall, load
+from api_contracts.client.scripts import RETRY, SIGNAL, SUBMIT, ScriptCall, load
 
 _PACKAGE = "workers.adapters.redis"
 ACQUIRE = load(_PACKAGE, "acquire")
 APPEND = load(_PACKAGE, "append")
 RENEW = load(_PACKAGE, "renew")
+MEND = load(_PACKAGE, "mend")
 RELEASE = load(_PACKAGE, "release")
 PARK = load(_PACKAGE, "park")
 ANNOUNCE = load(_PACKAGE, "announce")
 CLAIM = load(_PACKAGE, "claim")
 WAITING = load(_PACKAGE, "waiting")
 SETTLE = load(_PACKAGE, "settle")
+BREAKER_ENTER = load(_PACKAGE, "breaker_enter")
+BREAKER_FAILED = load(_PACKAGE, "breaker_failed")
+LIMITS = load(_PACKAGE, "limits")
+BUDGET_RESERVE = load(_PACKAGE, "budget_reserve")
+BUDGET_SETTLE = load(_PACKAGE, "budget_settle")
 
 _SHA = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    for script in (ACQUIRE, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, WAITING, SETTLE, SUBMIT, SIGNAL)
+    for script in (
+        *(ACQUIRE, MEND, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, WAITING, SETTLE, SUBMIT, SIGNAL, RETRY),
+        *(BREAKER_ENTER, BREAKER_FAILED, LIMITS, BUDGET_RESERVE, BUDGET_SETTLE),
+    )
 }
 
 

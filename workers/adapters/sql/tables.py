@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from sqlalchemy import JSON, BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-from api_contracts.client.results import BATCH_ROWS_TABLE, RUNS_TABLE
+from api_contracts.client.results import BATCH_ROWS_TABLE, COMMITS_TABLE, CONVERSATIONS_TABLE, RUNS_TABLE
 
-SCHEMA: Final = "0002"
+SCHEMA: Final = "0005"
 """The newest migration that this code knows; revisions are numbers of four digits and sort as text."""
 
 VERSION_TABLE: Final = "fw_schema_version"
@@ -29,10 +29,67 @@ runs: Final = Table(
     # Seconds since 1970.
     Column("queued_at", Double, nullable=False),
     Column("finished_at", Double, nullable=False),
+    # As the caller wrote it; null where there was none, and from releases before 0003.
+    Column("idempotency_key", String(512)),
+    # Null outside conversations, and from releases before 0005.
+    Column("conversation", String(200)),
     Index(None, "tenant", "finished_at"),
     Index(None, "finished_at"),
+    Index(None, "conversation"),
 )
 
+begun: Final = Table(
+    "fw_begun",
+    metadata,
+    Column("run_id", String(128), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("tenant", String(128), nullable=False),
+    Column("labels", JSON, nullable=False),
+    # Seconds since 1970, as the journal says: which of the journals that this id had.
+    Column("queued_at", Double, nullable=False),
+    Column("idempotency_key", String(512)),
+)
+"""Live runs of which an effect above idempotent may have begun; a row goes when the run's result comes."""
+
+conversations: Final = Table(
+    CONVERSATIONS_TABLE,
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("conversation", String(200), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("settings_version", BigInteger, nullable=False),
+    # What the model counted of the newest version, null where nobody did; what it counted with the first turn after the
+    # last summary, 0 right after one, null where there was none.
+    Column("tokens", BigInteger),
+    Column("floor", BigInteger),
+    # Seconds since 1970, as the workers' clocks say.
+    Column("changed_at", Double, nullable=False),
+    # The run whose turn it is, which of its journals and lives; null between turns.
+    Column("turn_run", String(128)),
+    Column("turn_queued_at", Double),
+    Column("turn_life", BigInteger),
+    Index(None, "turn_run"),
+)
+
+commits: Final = Table(
+    COMMITS_TABLE,
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("conversation", String(200), primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("run_id", String(128), nullable=False),
+    Column("kind", String(16), nullable=False),
+    # Whether the messages stand for all before them; else they follow those.
+    Column("whole", Boolean, nullable=False),
+    Column("messages", JSON, nullable=False),
+    # All settings, where they changed with this version.
+    Column("settings", JSON(none_as_null=True)),
+    Column("settings_version", BigInteger, nullable=False),
+    Column("tokens", BigInteger),
+    Column("committed_at", Double, nullable=False),
+)
+"""Every version of every conversation; none is ever changed. A summary hides what is before it, and keeps it."""
 
 batches: Final = Table(
     "fw_batches",
@@ -40,6 +97,8 @@ batches: Final = Table(
     Column("run_id", String(128), primary_key=True),
     # The fence: what comes from a smaller one changes no row.
     Column("life", BigInteger, nullable=False),
+    # Seconds since 1970: since when a purge has found neither a journal nor a result of the run; null otherwise.
+    Column("missing_since", Double),
 )
 
 batch_rows: Final = Table(

@@ -5,7 +5,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -13,10 +13,10 @@ import structlog
 from docstring_parser import parse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from workers.adapters.tools.marks import MARK, CallContext, Mark
-from workers.core.chat.cards import ToolCard
+from workers.adapters.tools.marks import MARK, CallContext, DidNotHappen, Happened, Mark, Reply
+from workers.core.chat.cards import CATCH_ALL, ToolCard
 from workers.errors import Misconfigured
-from workers.ports import ToolOutcome
+from workers.ports import Reconciled, ToolOutcome
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +31,7 @@ class _Tool:
     function: Callable[..., Any]
     arguments: type[BaseModel]
     context: str | None
+    reconcile: Callable[..., Any] | None = None
 
 
 class Registry:
@@ -59,7 +60,7 @@ class Registry:
     @property
     def names(self) -> list[str]:
         """Return the names, sorted."""
-        return sorted(self._tools)
+        return sorted(self._tools.keys() - {CATCH_ALL})
 
     def card(self, name: str) -> ToolCard | None:
         """See the port."""
@@ -71,9 +72,9 @@ class Registry:
         found = self._tools[name]
         try:
             given = _given(found, arguments, key)
-            return _outcome(await _called(found.function, given))
+            return _replied(name, await _called(found.function, given))
         except _Unfit as exc:
-            return ToolOutcome(ok=False, content=str(exc), detail="the arguments do not fit the schema")
+            return ToolOutcome(ok=False, content=str(exc), code="invalid_arguments")
         except asyncio.CancelledError as exc:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -81,6 +82,22 @@ class Registry:
             return _raised(name, exc)  # its own doing: nobody asked it to stop
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - a tool may raise anything; the run goes on
             return _raised(name, exc)
+
+    async def reconcile(self, name: str, arguments: Mapping[str, Any], *, key: str) -> Reconciled:
+        """See the port. A hook that raises, or takes longer than a call may, knows nothing."""
+        found = self._tools[name]
+        if found.reconcile is None:
+            return Reconciled(None)
+        try:
+            async with asyncio.timeout(found.card.timeout_s):
+                said = await _called(found.reconcile, _given(found, arguments, key))
+        except Exception as exc:  # noqa: BLE001 - a hook may raise anything; the run goes on
+            _log.warning("tool.reconcile_failed", tool=name, error=type(exc).__name__)
+            return Reconciled(None)
+        if isinstance(said, DidNotHappen):
+            return Reconciled(happened=False)
+        result = _outcome(said.value) if isinstance(said, Happened) else None
+        return Reconciled(happened=True, content=result.content) if result and result.ok else Reconciled(None)
 
     def _add(self, function: Callable[..., Any]) -> None:
         mark: Mark = getattr(function, MARK)
@@ -93,8 +110,16 @@ class Registry:
         except Exception as exc:  # pydantic's, and whatever evaluating an annotation raises
             raise ValueError(f"tool {mark.name!r}: {exc}") from exc
         schema.pop("title", None)
-        card = ToolCard(mark.name, (doc.description or "").strip(), schema, mark.effect, mark.timeout_s)
-        self._tools[mark.name] = _Tool(card, function, arguments, context)
+        if mark.name == CATCH_ALL:
+            if set(arguments.model_fields) != {"name", "arguments"}:
+                raise ValueError("a handler of unknown tools has the parameters 'name' and 'arguments'")
+            schema = {"type": "object"}
+        card = ToolCard(
+            mark.name, (doc.description or "").strip(), schema, mark.effect, mark.timeout_s,
+            on_interrupt=mark.on_interrupt, show=mark.show, wait=mark.wait, approval_s=mark.approval_s,
+            reconciles=mark.reconcile is not None,
+        )  # fmt: skip
+        self._tools[mark.name] = _Tool(card, function, arguments, context, mark.reconcile)
 
 
 def _marked(module: ModuleType) -> list[Callable[..., Any]]:
@@ -120,7 +145,7 @@ def _arguments_of(function: Callable[..., Any]) -> tuple[type[BaseModel], str | 
 
 
 class _Unfit(Exception):
-    """The arguments do not fit; the text is for the model."""
+    """The arguments do not fit; the text says why, for the model."""
 
 
 def _given(found: _Tool, arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -150,6 +175,22 @@ def _raised(name: str, exc: BaseException) -> ToolOutcome:
     return ToolOutcome(ok=False, content=_RAISED, detail=f"{type(exc).__name__}: {exc}"[:2000])
 
 
+def _replied(name: str, said: Any) -> ToolOutcome:
+    if not isinstance(said, Reply):
+        return _outcome(said)
+    outcome, after = _outcome(said.value), said.after
+    if not outcome.ok or after is None:
+        return replace(outcome, run_llm=said.run_llm if outcome.ok else None)
+
+    async def follow_up() -> None:
+        try:
+            await _called(after, {})
+        except Exception as exc:  # noqa: BLE001 - it may raise anything; the run goes on
+            _log.warning("tool.after_failed", tool=name, error=type(exc).__name__)
+
+    return replace(outcome, run_llm=said.run_llm, follow_up=follow_up)
+
+
 def _outcome(value: Any) -> ToolOutcome:
     try:
         content = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -162,5 +203,4 @@ def _outcome(value: Any) -> ToolOutcome:
 
 
 def _refusal(exc: ValidationError) -> str:
-    faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()[:8])
-    return f"The arguments were refused: {faults}. Call the tool again with arguments that fit its schema."
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()[:8])

@@ -3,7 +3,7 @@
 from typing import Final
 
 from api_contracts.failure import Failure
-from workers.core.retry import backoff_s
+from workers.core.retry import backoff_s, spread_s
 
 SHORTEST_S, _LONGEST_S = 30.0, 300.0
 """Between two looks at a job (FEAT D3). The provider's own scheduler ticks about every 60 s (WIRE 3.6)."""
@@ -52,8 +52,8 @@ def pause_s(failure: Failure, failures: int, jitter: float) -> float | None:
     """
     if not failure.retryable or failures >= BUDGET:
         return None
-    backoff = backoff_s(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, failures, jitter)
-    return max(backoff, min(failure.retry_after_s or 0.0, _LONGEST_WISH_S))
+    backoff = backoff_s(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, failures, 1.0)
+    return spread_s(backoff, min(failure.retry_after_s or 0.0, _LONGEST_WISH_S), jitter)
 
 
 def overdue_at(submitted_at: float, expires_at: float | None) -> float:

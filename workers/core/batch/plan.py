@@ -54,6 +54,8 @@ class Hand:
     ready: bool = False
     stopped: bool = False
     """The provider was told to stop the job, or that is given up."""
+    to_look: bool = False
+    """What the stop came to is to be seen before the run parks: its next life does not know that the job was told."""
     look_at: float | None = None
     looked_at: float = 0.0
     look_failures: int = 0
@@ -69,6 +71,11 @@ class Planner:
         self._run_id = run_id
         self._request = request
         self._state = state
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """Return whose run it is."""
+        return self._request.account()
 
     def next_of(self, shard: Shard, hand: Hand, now: float) -> Next:
         """Return what the shard needs next, in the ordinary way of a run."""
@@ -101,7 +108,7 @@ class Planner:
         if not hand.stopped and shard.group != "ending":
             return acts.StopJob(shard.number, self.job_of(shard))
         at = max(hand.looked_at, shard.changed_at) + _ENDING_EVERY_S
-        return acts.LookAtJob(shard.number, self.job_of(shard)) if now >= at else at
+        return acts.LookAtJob(shard.number, self.job_of(shard)) if hand.to_look or now >= at else at
 
     def is_lost(self, shard: Shard, now: float) -> bool:
         """Return whether the job neither ends nor can be stopped."""
@@ -188,7 +195,9 @@ class Planner:
         if shard.job_state in _LEFT_OPEN:
             code, message = _LEFT_OPEN[shard.job_state]
             return Verdict(again, code, f"{message}: {shard.message}" if shard.message else message)
-        return Verdict("failed", "job_cancelled", f"the job was taken away ({shard.job_state})")
+        # Of a run that was ended and reopened, the job was stopped by us: somebody's wish, but no more.
+        taken: RowState = "pending" if shard.void else "failed"
+        return Verdict(taken, "job_cancelled", f"the job was taken away ({shard.job_state})")
 
 
 def wire_parameters(parameters: BatchParameters) -> dict[str, Any]:

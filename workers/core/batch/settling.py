@@ -68,7 +68,7 @@ class Settler:
                 self.job_seen(shard, view, now)
             case acts.JobStopped():
                 hand = self._desk.hand(shard.number)
-                hand.stopped, hand.looked_at = True, now
+                hand.stopped, hand.looked_at, hand.to_look = True, now, True
             case acts.OutputMissing(_, jitter):
                 self._output_missing(shard, jitter, now)
             case _:
@@ -85,7 +85,7 @@ class Settler:
             self._desk.emit(event, now)
             events.append(event)
         hand = self._desk.hand(shard.number)
-        hand.looked_at, hand.look_failures = now, 0
+        hand.looked_at, hand.look_failures, hand.to_look = now, 0, False
         stopped = hand.stopped or self._state.ending is not None
         for news in (told := news_of(shard, view, self._state.unknown_states, now, inbox, stopped=stopped)):
             self._desk.emit(news, now)
@@ -151,8 +151,8 @@ class Settler:
             ), now,
         )  # fmt: skip
         if fact.usage is not None:
-            job = self._planner.job_of(shard)
-            self._emit(batch.BatchCost(shard=shard.number, job=job, usage=fact.usage), now)
+            job, account = self._planner.job_of(shard), self._planner.account
+            self._emit(batch.BatchCost(shard=shard.number, job=job, usage=fact.usage, **account), now)
 
     def _output_missing(self, shard: Shard, jitter: float, now: float) -> None:
         """Only a completed job's output can still appear; nobody waits for it for ever."""
@@ -195,14 +195,14 @@ class Settler:
         elif step in _LEADING_ON:
             self._give_up(where, failure, now)
         elif step == "stop":
-            self._desk.hand(number).stopped = True
+            self._desk.hand(number).stopped = self._desk.hand(number).to_look = True
         else:
             self._emit(BatchTrouble(kind="no_output", shard=number, step=step, failure=failure), now)
 
     def _look_failed(self, number: int, failure: Failure, now: float) -> None:
         """The next look has its own time, and the job its own bound; the first failure of a life is told."""
         hand = self._desk.hand(number)
-        hand.looked_at = now
+        hand.looked_at, hand.to_look = now, False
         hand.look_failures += 1
         if hand.look_failures == 1:
             self._emit(BatchTrouble(kind="step", shard=number, step="look", failure=failure, failures=1), now)

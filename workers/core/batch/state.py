@@ -48,6 +48,8 @@ class Shard:
     quarantined: int = 0
     pending: int = 0
     usage: Usage | None = None
+    void: bool = False
+    """The run ended, and was reopened, before the shard was done: what its job left undone is tried again."""
 
     def __post_init__(self) -> None:
         self.pending = self.rows
@@ -87,6 +89,13 @@ class BatchState:
     unknown_states: set[str] = field(default_factory=set)
     at_risk: bool = False
     usage: Usage = field(default_factory=Usage)
+    reopened: bool = False
+    """The journal has an end behind which no life has begun yet."""
+    counts_from: float = 0.0
+    """From when the run's time counts."""
+
+    def __post_init__(self) -> None:
+        self.counts_from = self.queued_at
 
     def counts(self) -> RowCounts:
         """Return the rows by what has become of them."""
@@ -118,10 +127,11 @@ class BatchState:
             self.cursor = later_id(self.cursor, letter)
         match event:
             case runs.RunStarted() | runs.RunResumed():
-                self.lives += 1
-                self.started_at = self.started_at or at
+                self._begin(event, at)
             case runs.RunCancelling():
                 self.ending = self.ending or Ending("cancelled", at, reason=event.reason)
+            case runs.RunCompleted() | runs.RunFailedEvent() | runs.RunCancelled():
+                self._reopen()
             case batch.BatchValidated():
                 self.rows, self.refused, self.validated_at = event.rows, event.quarantined, at
                 self.failures, self.retry_at = 0, None
@@ -136,6 +146,30 @@ class BatchState:
                 self.parked_until = event.until or 0.0
             case _:
                 self._fold_shard(event, at)
+
+    def _begin(self, event: runs.RunStarted | runs.RunResumed, at: float) -> None:
+        self.lives += 1
+        self.started_at = self.started_at or at
+        self.counts_from = at if self.reopened else self.counts_from
+        self.reopened = False
+        if event.inbox is not None:  # an operator waits no longer
+            self._calm_all()
+
+    def _reopen(self) -> None:
+        """Whoever folds an end was reopened. Rows that are settled stay; all others have their tries again."""
+        self.reopened, self.ending = True, None
+        self._calm_all()
+        for shard in self.shards.values():
+            if shard.stage != "closed":
+                shard.void, shard.abandoned, shard.no_output = True, None, False
+        if not self.shards:  # nothing was submitted: the input is read again, for it may be another now
+            self.validated_at, self.rows, self.refused = None, 0, 0
+            self.reasons.clear()
+
+    def _calm_all(self) -> None:
+        self.failures, self.retry_at, self.parked_until = 0, None, 0.0
+        for number in self.shards:
+            self._calm(number)
 
     def _fold_shard(self, event: EventData, at: float) -> None:
         match event:

@@ -19,7 +19,7 @@ what a settled step comes to, `state` what is known.
 from collections.abc import Iterator
 from typing import Final
 
-from api_contracts import batch, runs
+from api_contracts import batch
 from api_contracts.batch import BatchRequest
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Status
@@ -29,15 +29,23 @@ from workers.core.batch.plan import Next, Planner
 from workers.core.batch.result import result_of
 from workers.core.batch.settling import Fact, Settler
 from workers.core.batch.state import BatchState, Shard
+from workers.core.runs import signals
 from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
-from workers.core.runs.frame import Action, Begin, Draining, Effect, Finish, Park, Release, SignalArrived, later_id
-from workers.core.text import filterable
+from workers.core.runs.frame import (
+    HOLD_S,
+    Action,
+    Begin,
+    Draining,
+    Effect,
+    Finish,
+    Park,
+    Release,
+    SignalArrived,
+    later_id,
+)
 
 AT_ONCE: Final = 4
 """Steps under way at the same time."""
-
-HOLD_S: Final = 5.0
-"""The longest wait that keeps its worker (FEAT D3)."""
 
 LINGER_S: Final = 0.25
 """How long a life goes on after its beginning and after each letter: letters come in company, since a poll looks at
@@ -45,8 +53,6 @@ many jobs. Those that came while the run was parked are there at the beginning (
 
 ENDING_S: Final = 600.0
 """How long a run that is cancelled, or failed, waits for its jobs to stop and for what they finished."""
-
-_LONGEST_WORD: Final = 200
 
 
 class BatchSubmission:
@@ -95,9 +101,8 @@ class BatchSubmission:
 
     def _take(self, fact: object, now: float) -> None:
         match fact:
-            case Begin(owner):
-                resumed = self.state.started_at is not None
-                self._desk.emit(runs.RunResumed(owner=owner) if resumed else runs.RunStarted(owner=owner), now)
+            case Begin():
+                self._desk.emit(fact.told(resumed=self.state.started_at is not None), now)
                 self._began_at = self._heard_at = now
             case SignalArrived() if later_id(fact.id, self.cursor) != self.cursor:
                 self._heard_at = now
@@ -113,15 +118,14 @@ class BatchSubmission:
 
     def _signal(self, letter: SignalArrived, now: float) -> None:
         if letter.type == "cancel":
-            self._desk.emit(runs.RunCancelling(inbox=letter.id, reason=_word(letter.data.get("reason"))), now)
+            self._desk.emit(signals.cancelling(letter), now)
             self._desk.drop_what_is_in_vain()
-        elif letter.type == "conflict":
-            digest = _word(letter.data.get("digest"))[:64]
-            self._desk.emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
-        elif letter.type == jobs.SIGNAL and (told := jobs.view_in(letter.data)) is not None:
+        elif letter.type != jobs.SIGNAL:
+            self._desk.emit(signals.passed_over(letter, "batch"), now)
+        elif (told := jobs.view_in(letter.data)) is not None:
             self._news(*told, letter.id, now)
         else:
-            message = f"a signal {_word(letter.type)[:64]!r} that makes no sense here"
+            message = "news of a job that make no sense"
             self._desk.emit(batch.BatchTrouble(kind="letter", message=message, inbox=letter.id), now)
 
     def _news(self, number: int, view: jobs.JobView, inbox: str, now: float) -> None:
@@ -281,14 +285,10 @@ class BatchSubmission:
         self._desk.act(Release())
 
     def _run_deadline(self) -> float | None:
-        return None if self.state.ending else deadline_of(self.state.queued_at, self._request.deadline_s)
+        return None if self.state.ending else deadline_of(self.state.counts_from, self._request.deadline_s)
 
     def _why(self) -> str:
         """Say in a few words what the run waits for."""
         open_ = [shard for shard in self.state.shards.values() if shard.stage != "closed"]
         working = sum(shard.stage == "submitted" for shard in open_)
         return f"{working} of {len(open_)} open jobs are at work"
-
-
-def _word(value: object) -> str:
-    return filterable(str(value or ""))[:_LONGEST_WORD]

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api_contracts.chat import ChatRequest
-from api_contracts.runs import Request
-from workers.core.chat.cards import ToolCard
+from api_contracts.sampling import Sampling
+from workers.core.chat.cards import CATCH_ALL, ToolCard
 
-_OURS = frozenset(Request.model_fields) | {"messages", "tools", "tool_choice", "parallel_tools", "limits", "extra"}
+_SENT = frozenset(Sampling.model_fields) - {"tool_choice"} | {"model"}
 
 
 def body_of(
@@ -17,13 +17,30 @@ def body_of(
 
     A forced `tool_choice` holds for the first round only: forced in every round, a run would never answer.
     """
-    body = request.model_dump(mode="json", exclude_none=True, exclude=set(_OURS)) | request.extra
-    body["messages"] = [m.model_dump(mode="json", exclude_none=True) for m in request.messages] + list(later)
-    if cards:
-        body["tools"] = [_shown(card) for card in cards.values()]
+    body = request.model_dump(mode="json", exclude_none=True, include=set(_SENT)) | request.extra
+    body["messages"] = [message.to_wire() for message in request.messages] + list(later)
+    if shown := [_shown(card) for card in cards.values() if card.name != CATCH_ALL]:
+        body["tools"] = shown
         choice = request.tool_choice if round_ == 1 else None
         body["tool_choice"] = "none" if not tools else choice or "auto"
     return body
+
+
+def chars_of(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return the size of the texts in `messages`, in the provider's form, in characters: pictures are not counted."""
+    return sum(len(text) for message in messages for text in _texts(message))
+
+
+def bytes_of(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return the same in bytes of UTF-8: characters that need more bytes need more tokens."""
+    return sum(len(text.encode(errors="replace")) for message in messages for text in _texts(message))
+
+
+def _texts(message: Mapping[str, Any]) -> list[str]:
+    content = message.get("content") or ""
+    texts = [content] if isinstance(content, str) else [str(part.get("text") or "") for part in content]
+    functions = [call["function"] for call in message.get("tool_calls") or ()]
+    return texts + [str(function[name]) for function in functions for name in ("name", "arguments")]
 
 
 def _shown(card: ToolCard) -> dict[str, Any]:

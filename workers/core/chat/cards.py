@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from api_contracts.chat import Effect
+from api_contracts.chat import Effect, OnInterrupt, Shown
+
+CATCH_ALL: Final = "*"
+"""The card of a worker's handler for tools of any other name. No tool of a request can have this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +24,16 @@ class ToolCard:
     timeout_s: float = 60.0
     task: str | None = None
     queue: str | None = None
+    reconciles: bool = False
+    """Whether it can say what became of a call that was lost."""
+    on_interrupt: OnInterrupt | None = None
+    show: Shown = "result"
+    wait: bool = True
+    """False: its calls run in the background."""
+    approval_s: float | None = None
+    """So long a call waits for somebody to approve it; None: it needs no approval."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether an interrupt stops its calls: by default those of which nothing can be left half done (FEAT D3)."""
+        return self.on_interrupt == "cancel" if self.on_interrupt else self.effect == "pure"

@@ -1,351 +1,282 @@
 """A chat run as a machine: ask the model, make the calls it wants, ask again, finish.
 
 Every effect is announced before it is done and settled after. What stands between the two in the journal is exactly
-what a crash can have interrupted, and `_resume_calls` says what becomes of it:
+what a crash can have interrupted, and `Dispatch.resume` says what becomes of it:
 
     asked, no message         the answer is lost: `chat.replaced`, ask again
     call reserved, in worker  it did not begin (started is written first): begin
     call started, in worker   pure, idempotent, keyed: run again; at_most_once: outcome_unknown
     call reserved, elsewhere  it may have been sent (started is written after): send again, unless at_most_once: wait
-    call started, elsewhere   it was sent: wait for its result or its deadline
+    call started, elsewhere   it was sent: wait for its result or its deadline, even one that has passed meanwhile
+    call waits for approval   it did not begin: wait; once approved it is as one reserved
     wanted, not reserved      it did not begin: reserve it when its turn comes
 
 A call is reserved when its turn comes, not when the model asks for it: waiting for others takes none of its time, and
 what stands reserved is what may have begun.
 
-This file owns the decisions. `state` owns what is known, `calls` what becomes of a single call. No clock, no chance.
+This file owns the way of a run. `state` owns what is known, `asking` the attempts, `dispatch` the calls of an answer,
+`calls` what becomes of a single one, `talk` the run's part in a conversation, `heeding` letters, time and the end. No
+clock, no chance.
+
+A call in the background (`background`) does not keep the model from being asked again. While one runs the run does not
+end, but for a failure or a cancel: with nothing else to do it waits, here or parked, and what comes of the call is told
+with the next question (`chat.requested` folds it into the messages), which is asked for its sake if for no other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 
-from api_contracts import chat, runs
+from api_contracts import chat
 from api_contracts.chat import ChatRequest
 from api_contracts.failure import Failure
-from api_contracts.runs import EventData, Status
-from workers.core.chat import acts, calls
+from api_contracts.metering import Price, Timings
+from workers.core.chat import acts, calls, means
+from workers.core.chat.account import Meter, truncations
 from workers.core.chat.assembler import Answer
 from workers.core.chat.body import body_of
 from workers.core.chat.cards import ToolCard
-from workers.core.chat.result import result_of
-from workers.core.chat.state import Call, ChatState, Settling
-from workers.core.retry import pause_s
-from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
-from workers.core.runs.frame import Action, Begin, Draining, Emit, Finish, Release, SignalArrived, Woke
+from workers.core.chat.dispatch import Dispatch
+from workers.core.chat.form import fault_in, form_of, mismatch
+from workers.core.chat.heeding import Heeding
+from workers.core.chat.recovery import with_calls
+from workers.core.chat.state import ChatState
+from workers.core.chat.talk import Talk
+from workers.core.runs.deadline import DEADLINE_EXCEEDED
+from workers.core.runs.frame import Begin, Finish
 from workers.core.text import storable
 
 
-class ChatTurn:
-    """`Machine` of a chat. `cards` holds every tool that the request names."""
+class ChatTurn(Heeding):
+    """`Machine` of a chat. `cards` holds every tool that the request names.
+
+    `text_calls` names the models whose text may be a call (`recovery`). Raises BadForm for a form of the answer that is
+    none, BadSchema for such parameters of a tool.
+    """
 
     def __init__(
-        self, run_id: str, request: ChatRequest, cards: Mapping[str, ToolCard], queued_at: float, secret: str
-    ) -> None:
+        self, run_id: str, request: ChatRequest, cards: Mapping[str, ToolCard], queued_at: float, secret: str,
+        prices: Mapping[str, Price] = MappingProxyType({}), text_calls: Container[str] = (),
+    ) -> None:  # fmt: skip
         self.state = ChatState(queued_at)
+        self._route = request.places
+        super().__init__(self.state, request.deadline_s, places=len(self._route) or 1, retries=request.limits.retries)
         self._run_id = run_id
         self._request = request
         self._cards = cards
-        self._secret = secret
-        self._acts: list[Action] = []
-        self._in_hand: set[str] = set()  # calls that this life of the run has begun, or waits for
-        self._sending: set[str] = set()  # those of them whose message is on its way to the broker
-        self._retry_at: float | None = None
-        self._force_at: float | None = None
-        self._resumed = False
-        self._over = False
-
-    @property
-    def cursor(self) -> str:
-        """See `Machine`."""
-        return self.state.cursor
+        self._form = form_of(request.response_format)
+        self._calls = Dispatch(run_id, request, cards, secret, self.state, self._emit, self._acts)
+        self._meter = Meter(request, prices, queued_at)
+        self._talk = Talk(run_id, request, self.state, self._emit, self._acts, self._meter)
+        self._park_at: float | None = None
+        self._was_reopened = False
+        self._text_calls = text_calls
 
     @property
     def deadline(self) -> float | None:
-        """See `Machine`."""
-        times = [self._retry_at, self._force_at, self._run_deadline()]
-        times += [call.reserved.deadline_at for call in self.state.open_calls()]
+        """See `Machine`. Until its conversation is open nothing else is waited for."""
+        if self._talk.is_open:
+            return super().deadline
+        if self._talk.is_opening:
+            return None
+        times = (*self._talk.alarms, self._force_at, self._run_deadline())
         return min((t for t in times if t is not None), default=None)
 
-    def fold(self, event: EventData, at: float) -> None:
-        """See `Machine`."""
-        self.state.fold(event, at)
+    def _alarms(self) -> tuple[float | None, ...]:
+        return (self._park_at, *self._calls.deadlines())
 
-    def receive(self, fact: object, now: float) -> list[Action]:
-        """See `Machine`. Facts of an attempt or a call that is over change nothing."""
-        self._acts = []
-        if not self._over:
-            self._take(fact, now)
-        return self._acts
-
-    def _take(self, fact: object, now: float) -> None:
+    def _take_other(self, fact: object, now: float) -> None:
         match fact:
-            case Begin(owner):
-                self._begin(owner, now)
-            case acts.ModelSaid(attempt, text, reasoning) if self._is_present(attempt):
-                self._said(attempt, text, reasoning, now)
-            case acts.ModelAnswered(attempt, answer) if self._is_present(attempt):
-                self._answered(answer, now)
-            case acts.ModelFailed(attempt, failure, jitter) if self._is_present(attempt):
-                self._attempt_failed(failure, jitter, now)
             case acts.CallSent(call_id):
-                self._sent(call_id, now)
-            case acts.CallSettled() if self._is_open(fact.call_id):
-                self._settle(calls.outcome(fact), now)
-            case SignalArrived():
-                self._signal(fact, now)
-            case Draining(force_at):
-                self._force_at = force_at
-                self._hand_over_if_idle()
-            case Woke():
-                self._woke(now)
+                self._calls.sent(call_id, now)
+                self._rest(now)
+            case acts.CallSettled() if self._calls.is_open(fact.call_id):
+                self._calls.ended(fact, now)
+                self._go_on(now)
+            case acts.CallReconciled() if self._calls.is_open(fact.call_id):
+                self._calls.settle(calls.reconciled(fact), now)
+                self._go_on(now)
+            case acts.CallProgressed(call_id, content) if self._calls.is_open(call_id):
+                self._emit(chat.CallProgress(call_id=call_id, content=storable(content)[: calls.MOST_PROGRESS]), now)
+            case _:
+                self._take_talk(fact, now)
+
+    def _take_talk(self, fact: object, now: float) -> None:
+        match fact:
+            case acts.TurnOpened(found) if not self._talk.is_open:
+                if failure := self._talk.opened(found, now):
+                    self._talk.is_open = True
+                    self._end("failed", failure, now)
+                elif not self._talk.summarise(now):
+                    self._enter(now)
+            case acts.ModelAnswered(0, answer) if self._talk.summary_until is not None:
+                if failure := self._talk.summarised(answer, now):
+                    self._without_summary(failure, now)
+            case acts.ModelFailed(0, failure) if self._talk.summary_until is not None:
+                self._without_summary(failure, now)
+            case acts.VersionCommitted(ok) if self._talk.summary_until is not None:
+                self._enter_unless(self._talk.committed(ok=ok, now=now), now)
+            case acts.TurnHeld() if not self._talk.is_open:
+                self._wait_for_turn(now)
+            case acts.TurnOver(status, result, failure):
+                self._over = True
+                self._acts.append(Finish(status, result, failure, archived=True))
             case _:
                 pass
 
     # -- the way of a run ------------------------------------------------------------------------------------------
 
-    def _begin(self, owner: str, now: float) -> None:
-        if self.state.started_at is None:
-            self._emit(runs.RunStarted(owner=owner), now)
+    def _begin(self, begin: Begin, now: float) -> None:
+        resumed, self._was_reopened = self.state.started_at is not None, self.state.reopened
+        self._calls.resumed = resumed
+        due = self.state.retry_at if resumed else self.state.queued_at
+        self._meter.begins(now, due, resumed=resumed)
+        self._emit(begin.told(resumed=resumed), now)
+        if self._talk.is_open:
+            self._enter(now)
+        elif self._force_at is not None:
+            self._release()
         else:
-            self._resumed = True
-            self._emit(runs.RunResumed(owner=owner), now)
+            self._talk.open()
+
+    def _without_summary(self, failure: Failure, now: float) -> None:
+        self._enter_unless(self._talk.without_summary(failure, now), now)
+
+    def _enter_unless(self, failure: Failure | None, now: float) -> None:
+        if failure is None:
+            self._enter(now)
+        else:
+            self._end("failed", failure, now)
+
+    def _wait_for_turn(self, now: float) -> None:
+        failure = self._talk.held(now)
+        if self.state.cancelling is not None or self._is_late(now) or failure:
+            self._talk.is_open = True
+            late = DEADLINE_EXCEEDED if self._is_late(now) else failure
+            self._end(*(("cancelled", None) if self.state.cancelling is not None else ("failed", late)), now)
+        else:
+            self._rest(now)
+
+    def _enter(self, now: float) -> None:
+        """Take up the way where the journal ends."""
+        reopened = self._was_reopened
+        why = "the run was retried" if reopened else "its worker was lost"
         if self.state.cancelling is not None:
-            self._finish("cancelled", None, now)
+            self._end("cancelled", None, now)
         elif self._is_late(now):
-            self._finish("failed", DEADLINE_EXCEEDED, now)
+            self._end("failed", DEADLINE_EXCEEDED, now)
         elif self.state.asking:
-            self._emit(chat.ChatReplaced(attempt=self.state.attempt, reason="its worker was lost"), now)
+            self._emit(chat.ChatReplaced(attempt=self.state.attempt, reason=why), now)
+            self._take_up_calls(now)
             self._ask(now)
         else:
-            self._resume_calls(now)
+            if reopened:
+                self._calls.try_again(now)
+            self._take_up_calls(now)
             self._go_on(now)
+
+    def _take_up_calls(self, now: float) -> None:
+        self._calls.resume(now)
+        if self._force_at is None:
+            self._calls.take_up(now)
 
     def _go_on(self, now: float) -> None:
         """Take the next step from a state in which no answer is awaited."""
-        if self._calls_to_make():
+        state = self.state
+        if not self._talk.is_open or state.asking:
+            return
+        is_over = not state.has_news and (state.answer is not None or state.interrupted or state.unanswered)
+        if not self._request.answer:
+            self._end("completed", None, now)
+        elif self._calls.wanted():
             self._make_calls(now)
-        elif self.state.answer is not None:
-            self._finish("completed", None, now)
+        elif is_over and not state.is_running:
+            self._conclude(state.answer, now)
+        elif (state.retry_at or 0.0) > now or (state.is_running and (is_over or self._is_last)):
+            self._rest(now)
         else:
             self._ask(now)
 
+    def _conclude(self, answer: chat.ChatMessage | None, now: float) -> None:
+        """End with the answer, if there is one and it has the form that was asked for."""
+        why = None if answer is None or answer.interrupted else fault_in(answer, self._form)
+        if answer is None or why is None:
+            self._end("completed", None, now)
+        elif self._request.on_mismatch == "repair" and not self.state.repairs:
+            reason = "the answer has not the form asked for"
+            self._emit(chat.ChatReplaced(attempt=answer.attempt, reason=reason, mismatch=why), now)
+            self._ask(now)
+        else:
+            self._end("failed", mismatch(answer.finish_reason, why), now)
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the next answer is the last that the limits allow: it waits for every call."""
+        round_ = 1 + sum(message["role"] == "assistant" for message in self.state.messages)
+        return not means.leaves_tools(self._request.limits, self.state, round_)
+
     def _ask(self, now: float) -> None:
-        self._retry_at = None
+        self._park_at = None
         if self._force_at is not None:
             self._release()
             return
         round_ = 1 + sum(message["role"] == "assistant" for message in self.state.messages)
-        event = chat.ChatRequested(round=round_, attempt=self.state.attempt + 1, model=self._request.model)
+        asked = self._asked_model()
+        if failure := means.not_countable(self._meter, self.state, asked.model, self._talk.settings):
+            self._end("failed", failure, now)
+            return
+        event = chat.ChatRequested(
+            round=round_, attempt=self.state.attempt + 1, model=asked.model, settings_version=self._talk.version_told
+        )
         self._emit(event, now)
-        tools = round_ < self._request.limits.rounds and len(self.state.calls) < self._request.limits.calls
+        tools = means.leaves_tools(self._request.limits, self.state, round_)
         body = body_of(self._request, self._cards, self.state.messages, round_=round_, tools=tools)
-        self._acts.append(acts.AskModel(event.attempt, body, self._request.credential))
+        self._meter.body = body = self._talk.shaped(body, asked.model)
+        self._acts.append(acts.AskModel(event.attempt, body, asked.credential))
+
+    def _asked_model(self) -> chat.RouteEntry:
+        if not self._route:
+            return chat.RouteEntry(model=self._talk.model, credential=self._request.credential)
+        return self._route[min(self.state.tries.place, self._places - 1)]
 
     # -- the model -------------------------------------------------------------------------------------------------
 
-    def _said(self, attempt: int, text: str, reasoning: str, now: float) -> None:
+    def _said(self, text: str, reasoning: str, now: float) -> None:
         if reasoning:
-            self._emit(chat.ChatReasoning(attempt=attempt, text=reasoning), now)
+            self._emit(chat.ChatReasoning(attempt=self.state.attempt, text=reasoning), now)
         if text:
-            self._emit(chat.ChatDelta(attempt=attempt, text=text), now)
+            self._emit(chat.ChatDelta(attempt=self.state.attempt, text=text), now)
 
-    def _answered(self, answer: Answer, now: float) -> None:
+    def _answered(self, answer: Answer, timings: Timings, now: float) -> None:
         state = self.state
+        body = self._meter.body
+        if body.get("tool_choice") != "none" and self._form is None and body["model"] in self._text_calls:
+            answer = with_calls(answer, self._cards)
         taken = {call.reserved.provider_id for call in state.calls.values()}
-        taken.update(call.id for message in self._request.messages for call in message.tool_calls or ())
+        taken.update(call["id"] for message in self._talk.messages for call in message.get("tool_calls") or ())
         message, _ = calls.numbered(answer, state.round, taken)
         self._emit(
             chat.ChatMessage(
                 round=state.round, attempt=state.attempt, message=message, reasoning=answer.reasoning,
                 finish_reason=answer.finish_reason, provider_request_id=answer.provider_request_id,
+                details=dict(answer.details) or None, choices=list(answer.others) or None,
             ), now,
         )  # fmt: skip
-        self._emit(chat.ChatUsage(round=state.round, usage=answer.usage), now)
+        for cut in truncations(self._meter.body, answer, state.round, state.attempt):
+            self._emit(cut, now)
+        self._emit(self._meter.told(state, answer.usage, timings, answer.details.get("service_tier")), now)
         self._go_on(now)
-
-    def _attempt_failed(self, failure: Failure, jitter: float, now: float) -> None:
-        self._emit(chat.ChatReplaced(attempt=self.state.attempt, reason="the attempt failed", failure=failure), now)
-        pause = pause_s(failure, self.state.failures, jitter)
-        if pause is None:
-            self._finish("failed", failure, now)
-        else:
-            self._retry_at = now + pause
-            self._hand_over_if_idle()
 
     # -- tool calls ------------------------------------------------------------------------------------------------
 
-    def _calls_to_make(self) -> list[calls.Wanted]:
-        """Return the calls of the last answer, until they are joined."""
-        messages = self.state.messages
-        return calls.wanted_in(messages[-1], self.state.round) if messages else []
-
-    def _not_reserved(self) -> list[calls.Wanted]:
-        return [call for call in self._calls_to_make() if call.call_id not in self.state.calls]
-
     def _make_calls(self, now: float) -> None:
-        if self.state.round >= self._request.limits.rounds:
-            self._finish("failed", calls.ROUNDS_EXHAUSTED, now)
+        if failure := means.exhausted(self._request.limits, self.state):
+            self._end("failed", failure, now)
             return
-        if not self.state.batch:
-            wanted = [call.call_id for call in self._calls_to_make()]
-            self._emit(chat.BatchStarted(round=self.state.round, calls=wanted), now)
+        self._calls.open_batch(now)
         if self._force_at is None:
-            self._start_calls(now)
-        if self.state.open_calls() or self._not_reserved():
-            self._hand_over_if_idle()
-        else:
+            self._calls.start(now)
+        if self._calls.is_done:
             self._emit(chat.BatchJoined(round=self.state.round), now)
-            self._ask(now)
-
-    def _start_calls(self, now: float) -> None:
-        for call in self.state.open_calls():
-            if call.reserved.call_id not in self._in_hand and self._has_room():
-                self._start(call, now)
-        for wanted in self._not_reserved():
-            if not self._has_room():
-                return
-            call = self._reserve(wanted, now)
-            if not call.settled:
-                self._start(call, now)
-
-    def _has_room(self) -> bool:
-        return len(self._in_hand) < self._request.parallel_tools
-
-    def _reserve(self, wanted: calls.Wanted, now: float) -> Call:
-        free = len(self.state.calls) < self._request.limits.calls
-        card, secret = self._cards.get(wanted.name), self._secret
-        for event in calls.reservation(self._run_id, wanted, card, now, free=free, secret=secret):
-            self._emit(event, now)
-        return self.state.calls[wanted.call_id]
-
-    def _start(self, call: Call, now: float) -> None:
-        card = call.reserved
-        self._in_hand.add(card.call_id)
-        arguments = calls.arguments_of(card.arguments) or {}
-        if card.where == "worker":
-            if call.state == "reserved":
-                self._emit(chat.CallStarted(call_id=card.call_id), now)
-            self._acts.append(acts.RunTool(card.call_id, card.name, arguments, card.task_id or card.call_id))
-            return
-        tool = self._cards[card.name]
-        self._sending.add(card.call_id)
-        self._acts.append(
-            acts.SendCall(
-                self._run_id, card.call_id, card.task_id or "", card.token or "", tool.task or "", tool.queue or "",
-                arguments,
-            )
-        )  # fmt: skip
-
-    def _sent(self, call_id: str, now: float) -> None:
-        self._sending.discard(call_id)
-        if self._is_open(call_id) and self.state.calls[call_id].state == "reserved":
-            self._emit(chat.CallStarted(call_id=call_id), now)
-        self._hand_over_if_idle()
-
-    def _resume_calls(self, now: float) -> None:
-        self._time_out(now)
-        for call in self.state.open_calls():
-            card = call.reserved
-            if card.where == "nowhere":
-                self._emit(calls.refused(card.call_id), now)
-            elif card.where == "worker" and call.state == "running":
-                if card.effect == "at_most_once":
-                    self._emit(calls.unknown(card.call_id), now)
-                else:
-                    self._start(call, now)
-            elif card.where == "task" and (call.state == "running" or card.effect == "at_most_once"):
-                self._in_hand.add(card.call_id)  # it is with its service, or may be: wait
-
-    def _settle(self, event: Settling, now: float) -> None:
-        self._emit(event, now)
-        self._in_hand.discard(event.call_id)
-        self._go_on(now)
-
-    def _time_out(self, now: float) -> bool:
-        """Settle the calls whose deadline has passed; return whether there were any."""
-        late = [call for call in self.state.open_calls() if now >= call.reserved.deadline_at]
-        for call in late:
-            call_id = call.reserved.call_id
-            if call_id in self._sending or (call_id in self._in_hand and call.reserved.where == "worker"):
-                self._acts.append(acts.StopTool(call_id))
-            self._in_hand.discard(call_id)
-            self._sending.discard(call_id)
-            self._emit(calls.timed_out(call), now)
-        return bool(late)
-
-    # -- signals, time, endings ------------------------------------------------------------------------------------
-
-    def _signal(self, letter: SignalArrived, now: float) -> None:
-        match letter.type:
-            case "cancel":
-                reason = storable(str(letter.data.get("reason") or ""))[:200]
-                self._emit(runs.RunCancelling(inbox=letter.id, reason=reason), now)
-                self._finish("cancelled", None, now)
-            case "tool_result":
-                self._delivered(letter, now)
-            case "conflict":
-                digest = storable(str(letter.data.get("digest") or ""))[:64]
-                self._emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
-            case _:
-                pass
-
-    def _delivered(self, letter: SignalArrived, now: float) -> None:
-        call = self.state.calls.get(str(letter.data.get("call_id")))
-        if call is None or call.reserved.token is None or call.reserved.token != letter.data.get("token"):
-            return
-        if call.settled:
-            self._emit(chat.CallLateResult(call_id=call.reserved.call_id, inbox=letter.id), now)
-        else:
-            self._settle(calls.delivery(call.reserved, letter), now)
-
-    def _woke(self, now: float) -> None:
-        if self._is_late(now):
-            self._finish("failed", DEADLINE_EXCEEDED, now)
-        elif self._force_at is not None and now >= self._force_at:
-            self._release()
-        elif self._time_out(now):
             self._go_on(now)
-        elif self._retry_at is not None and now >= self._retry_at:
-            self._ask(now)
-
-    def _finish(self, status: Status, failure: Failure | None, now: float) -> None:
-        if self.state.asking or self.state.open_calls():
-            self._acts.append(acts.StopAll())
-        for call in self.state.open_calls():
-            self._emit(calls.stopped(call, begun=self._may_have_begun(call)), now)
-        for wanted in self._not_reserved() if self.state.batch else ():
-            if not (call := self._reserve(wanted, now)).settled:
-                self._emit(calls.stopped(call, begun=False), now)
-        self._over = True
-        result = result_of(self._run_id, self.state, status, failure, now)
-        self._acts.append(Finish(status, result, failure, self.state.cancelling or ""))
-
-    def _hand_over_if_idle(self) -> None:
-        """When draining: hand over once nothing is under way here; other services go on without us."""
-        here = [c for c in self.state.open_calls() if c.reserved.where == "worker" and c.state == "running"]
-        if self._force_at is not None and not (self.state.asking or self._sending or here):
-            self._release()
-
-    def _release(self) -> None:
-        self._over = True
-        self._acts += [acts.StopAll(), Release()]
-
-    def _is_late(self, now: float) -> bool:
-        return (end := self._run_deadline()) is not None and now >= end
-
-    def _run_deadline(self) -> float | None:
-        return deadline_of(self.state.queued_at, self._request.deadline_s)
-
-    def _may_have_begun(self, call: Call) -> bool:
-        sent_before = self._resumed and call.reserved.where == "task"
-        return call.state == "running" or sent_before or call.reserved.call_id in self._in_hand
-
-    def _is_present(self, attempt: int) -> bool:
-        return self.state.asking and attempt == self.state.attempt
-
-    def _is_open(self, call_id: str) -> bool:
-        call = self.state.calls.get(call_id)
-        return call is not None and not call.settled
-
-    def _emit(self, event: EventData, now: float) -> None:
-        self.state.fold(event, now)
-        self._acts.append(Emit(event))
+        else:
+            self._rest(now)

@@ -9,86 +9,46 @@ The model is the chat's: the same effect asks it and the same facts answer, so t
 Passages and grammars follow from the request, so a successor has the same; if a newer one cuts anew, it says so first.
 """
 
-from api_contracts import chat, citations, runs
+from api_contracts import chat, citations
 from api_contracts.citations import CiteRequest
 from api_contracts.failure import Failure
-from api_contracts.runs import EventData, Status
+from api_contracts.metering import Timings
+from api_contracts.runs import Status
 from workers.core.chat import acts
+from workers.core.chat.asking import Asking
 from workers.core.chat.assembler import Answer
-from workers.core.citations.check import Fault, checked, compiled, failure_of, fault_of
+from workers.core.chat.context import cache_wall
+from workers.core.citations.check import Fault, checked, failure_of, fault_of
 from workers.core.citations.plan import Plan
 from workers.core.citations.references import ReferenceStyles, references_of
 from workers.core.citations.result import answered, unanswered
 from workers.core.citations.speech import Speech, heard
 from workers.core.citations.state import CiteState
-from workers.core.retry import pause_s
-from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
-from workers.core.runs.frame import Action, Begin, Draining, Emit, Finish, Release, SignalArrived, Woke
+from workers.core.grammar import compiled
+from workers.core.runs import signals
+from workers.core.runs.deadline import DEADLINE_EXCEEDED
+from workers.core.runs.frame import HOLD_S, Begin, Finish, Park, SignalArrived
 from workers.core.text import storable
 
 
-class CiteAnswer:
+class CiteAnswer(Asking):
     """`Machine` of a cited answer. `styles` formats the references."""
 
     def __init__(self, run_id: str, request: CiteRequest, queued_at: float, styles: ReferenceStyles) -> None:
         self.state = CiteState(queued_at)
+        super().__init__(self.state, request.deadline_s)
         self._run_id = run_id
         self._request = request
         self._styles = styles
         self._plan = Plan(request)
         self._speech = Speech()
-        self._acts: list[Action] = []
-        self._retry_at: float | None = None
-        self._force_at: float | None = None
-        self._over = False
-
-    @property
-    def cursor(self) -> str:
-        """See `Machine`."""
-        return self.state.cursor
-
-    @property
-    def deadline(self) -> float | None:
-        """See `Machine`."""
-        return min((t for t in (self._retry_at, self._force_at, self._run_deadline()) if t is not None), default=None)
-
-    def fold(self, event: EventData, at: float) -> None:
-        """See `Machine`."""
-        self.state.fold(event, at)
-
-    def receive(self, fact: object, now: float) -> list[Action]:
-        """See `Machine`. Facts of an attempt that is over change nothing."""
-        self._acts = []
-        if not self._over:
-            self._take(fact, now)
-        return self._acts
-
-    def _take(self, fact: object, now: float) -> None:
-        match fact:
-            case Begin(owner):
-                self._begin(owner, now)
-            case acts.ModelSaid(attempt, text, reasoning) if self._is_present(attempt):
-                self._said(text, reasoning, now)
-            case acts.ModelAnswered(attempt, answer) if self._is_present(attempt):
-                self._answered(answer, now)
-            case acts.ModelFailed(attempt, failure, jitter) if self._is_present(attempt):
-                self._attempt_failed(failure, jitter, now)
-            case SignalArrived():
-                self._signal(fact, now)
-            case Draining(force_at):
-                self._force_at = force_at
-                self._hand_over_if_idle()
-            case Woke():
-                self._woke(now)
-            case _:
-                pass
 
     # -- the way of a run ------------------------------------------------------------------------------------------
 
-    def _begin(self, owner: str, now: float) -> None:
+    def _begin(self, begin: Begin, now: float) -> None:
         state = self.state
-        first = runs.RunStarted(owner=owner) if state.started_at is None else runs.RunResumed(owner=owner)
-        self._emit(first, now)
+        why = "the run was retried" if state.reopened else "its worker was lost"
+        self._emit(begin.told(resumed=state.started_at is not None), now)
         if state.cancelling is not None:
             self._end("cancelled", None, now)
         elif self._is_late(now):
@@ -97,11 +57,13 @@ class CiteAnswer:
             self._judge(now)
         else:
             if state.asking:
-                self._emit(chat.ChatReplaced(attempt=state.attempt, reason="its worker was lost"), now)
-            self._ask(now)
+                self._emit(chat.ChatReplaced(attempt=state.attempt, reason=why), now)
+            if (state.retry_at or 0.0) > now:
+                self._rest(now)
+            else:
+                self._ask(now)
 
     def _ask(self, now: float) -> None:
-        self._retry_at = None
         if self._force_at is not None:
             self._release()
             return
@@ -110,7 +72,7 @@ class CiteAnswer:
         self._speech = Speech()
         attempt = self.state.attempt + 1
         self._emit(chat.ChatRequested(round=self.state.round, attempt=attempt, model=self._request.model), now)
-        body = self._plan.body(self._plan.form(tight=self.state.tight))
+        body = self._plan.body(self._plan.form(tight=self.state.tight)) | cache_wall(self._request.tenant)
         self._acts.append(acts.AskModel(attempt, body, self._request.credential))
 
     # -- the model -------------------------------------------------------------------------------------------------
@@ -125,7 +87,7 @@ class CiteAnswer:
         if said:
             self._emit(chat.ChatDelta(attempt=self.state.attempt, text=storable(said)), now)
 
-    def _answered(self, answer: Answer, now: float) -> None:
+    def _answered(self, answer: Answer, timings: Timings, now: float) -> None:
         self._tell(self._speech.end(), "", now)
         text, thought = heard(storable(str(answer.message.get("content") or "")))
         self._emit(
@@ -134,20 +96,19 @@ class CiteAnswer:
                 finish_reason=answer.finish_reason, provider_request_id=answer.provider_request_id,
             ), now,
         )  # fmt: skip
-        self._emit(chat.ChatUsage(round=self.state.round, usage=answer.usage), now)
+        self._emit(
+            chat.ChatUsage(
+                round=self.state.round, attempt=self.state.attempt, model=self._request.model, usage=answer.usage,
+                timings=timings, **self._request.account(),
+            ), now,
+        )  # fmt: skip
         self._judge(now)
 
     def _attempt_failed(self, failure: Failure, jitter: float, now: float) -> None:
         stalled = failure.category == "timeout" and bool(self.state.said)
         if stalled and failure.retryable and not self.state.tight:
             self._repair(Fault("stalled", failure.code), now)
-        self._emit(chat.ChatReplaced(attempt=self.state.attempt, reason="the attempt failed", failure=failure), now)
-        pause = pause_s(failure, self.state.failures, jitter)
-        if pause is None:
-            self._end("failed", failure, now)
-        else:
-            self._retry_at = now + pause
-            self._hand_over_if_idle()
+        super()._attempt_failed(failure, jitter, now)
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
@@ -196,21 +157,13 @@ class CiteAnswer:
     def _signal(self, letter: SignalArrived, now: float) -> None:
         match letter.type:
             case "cancel":
-                reason = storable(str(letter.data.get("reason") or ""))[:200]
-                self._emit(runs.RunCancelling(inbox=letter.id, reason=reason), now)
+                self._emit(signals.cancelling(letter), now)
                 self._end("cancelled", None, now)
-            case "conflict":
-                digest = storable(str(letter.data.get("digest") or ""))[:64]
-                self._emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
             case _:
-                pass
+                self._emit(signals.passed_over(letter, "cite"), now)
 
     def _woke(self, now: float) -> None:
-        if self._is_late(now):
-            self._end("failed", DEADLINE_EXCEEDED, now)
-        elif self._force_at is not None and now >= self._force_at:
-            self._release()
-        elif self._retry_at is not None and now >= self._retry_at:
+        if self.state.retry_at is not None and now >= self.state.retry_at:
             self._ask(now)
 
     def _end(self, status: Status, failure: Failure | None, now: float) -> None:
@@ -224,24 +177,13 @@ class CiteAnswer:
         self._over = True
         self._acts.append(finish)
 
-    def _hand_over_if_idle(self) -> None:
-        """When draining: hand over unless an answer is on its way."""
-        if self._force_at is not None and not self.state.asking:
+    def _rest(self, now: float) -> None:
+        """Unless an answer is on its way: keep the worker for a moment, or park; when draining, leave it at once."""
+        if self.state.asking:
+            return
+        retry_at = self.state.retry_at
+        if retry_at is not None and retry_at - now > HOLD_S:
+            # Facts that came together with this one may follow, and make it void.
+            self._acts.append(Park(min(retry_at, self._run_deadline() or retry_at), "waits to ask the provider again"))
+        elif self._force_at is not None:
             self._release()
-
-    def _release(self) -> None:
-        self._over = True
-        self._acts += [acts.StopAll(), Release()]
-
-    def _is_late(self, now: float) -> bool:
-        return (end := self._run_deadline()) is not None and now >= end
-
-    def _run_deadline(self) -> float | None:
-        return deadline_of(self.state.queued_at, self._request.deadline_s)
-
-    def _is_present(self, attempt: int) -> bool:
-        return self.state.asking and attempt == self.state.attempt
-
-    def _emit(self, event: EventData, now: float) -> None:
-        self.state.fold(event, now)
-        self._acts.append(Emit(event))

@@ -5,7 +5,6 @@ Pure and repeatable: the same text, passages and tiers give the same result, who
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from api_contracts.citations import Citation, Mark, Reason, SentenceCoverage, Span, Tier, Verdict
@@ -13,7 +12,7 @@ from api_contracts.failure import Category, Failure
 from workers.core.citations.passages import Piece
 from workers.core.citations.quotes import find_quote
 from workers.core.citations.sentences import Group, Sentence, quoted, says_something, sentences
-from workers.core.grammar import Grammar, TooAmbiguous, parse
+from workers.core.grammar import Grammar, TooAmbiguous
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +30,6 @@ class Checked:
     citations: list[Citation]
     uncited: list[Span]
     coverage: SentenceCoverage
-
-
-@lru_cache(maxsize=16)
-def compiled(grammar: str) -> Grammar:
-    """Return the grammar, read. It remembers what it worked out, so runs of the same form share it (2 ms, not 40)."""
-    return parse(grammar)
 
 
 def fault_of(text: str, finish_reason: str, grammar: Grammar) -> Fault | None:

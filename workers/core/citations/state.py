@@ -6,6 +6,7 @@ from api_contracts import chat, citations, runs
 from api_contracts.chat import Usage
 from api_contracts.citations import Revision
 from api_contracts.runs import EventData
+from workers.core.chat.tries import Tries
 from workers.core.runs.frame import later_id
 
 
@@ -19,14 +20,23 @@ class CiteState:
     cursor: str = "0"
     resolved: str | None = None
     attempt: int = 0
-    failures: int = 0
+    tries: Tries = field(default_factory=Tries)
     asking: bool = False
+    retry_at: float | None = None
+    """Not sooner the model is asked again."""
     said: list[str] = field(default_factory=list)
     generated: citations.CiteGenerated | None = None
     checked: bool = False
     revisions: list[Revision] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     cancelling: str | None = None
+    reopened: bool = False
+    """The journal has an end behind which no life has begun yet."""
+    counts_from: float = 0.0
+    """From when the run's time counts."""
+
+    def __post_init__(self) -> None:
+        self.counts_from = self.queued_at
 
     @property
     def tight(self) -> bool:
@@ -43,14 +53,20 @@ class CiteState:
         if (letter := getattr(event, "inbox", None)) is not None:
             self.cursor = later_id(self.cursor, letter)
         match event:
-            case runs.RunStarted():
-                self.started_at = at
+            case runs.RunStarted() | runs.RunResumed():
+                self.started_at = self.started_at or at
+                self.counts_from = at if self.reopened else self.counts_from
+                self.reopened = False
+                self.retry_at = self.retry_at if event.inbox is None else None  # an operator waits no longer
             case runs.RunCancelling():
                 self.cancelling = event.reason
+            case runs.RunFailedEvent() | runs.RunCancelled() | runs.RunCompleted():
+                self._fold_end(event)
             case citations.CiteResolved():
                 self.resolved = event.grammar
             case citations.CiteGenerated():
-                self.generated, self.asking, self.failures, self.said = event, False, 0, []
+                self.generated, self.asking, self.said = event, False, []
+                self.tries.answered()
             case citations.CiteChecked():
                 self.checked = True
             case citations.CiteRepaired():
@@ -60,16 +76,23 @@ class CiteState:
             case _:
                 self._fold_attempt(event, at)
 
+    def _fold_end(self, event: EventData) -> None:
+        """Whoever folds an end was reopened: it has its tries again. An answer that failed it is asked for anew."""
+        self.reopened, self.cancelling, self.tries, self.retry_at = True, None, Tries(), None
+        if isinstance(event, runs.RunFailedEvent):
+            self.generated, self.checked = None, False
+
     def _fold_attempt(self, event: EventData, at: float) -> None:
         match event:
             case chat.ChatRequested():
-                self.attempt, self.asking, self.said = event.attempt, True, []
+                self.attempt, self.asking, self.said, self.retry_at = event.attempt, True, [], None
             case chat.ChatDelta():
                 self.said.append(event.text)
                 self.first_delta_at = self.first_delta_at or at
             case chat.ChatReplaced():
                 self.asking, self.said = False, []
-                self.failures += event.failure is not None
+                self.tries.fold(event)
+                self.retry_at = event.retry_at
             case chat.ChatUsage():
                 self.usage = self.usage + event.usage
             case _:

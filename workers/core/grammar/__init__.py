@@ -18,6 +18,6 @@ grammar    what callers hold
 """
 
 from workers.core.grammar.errors import GrammarError, TooAmbiguous
-from workers.core.grammar.grammar import Grammar, Matcher, parse
+from workers.core.grammar.grammar import Grammar, Matcher, compiled, parse
 
-__all__ = ["Grammar", "GrammarError", "Matcher", "TooAmbiguous", "parse"]
+__all__ = ["Grammar", "GrammarError", "Matcher", "TooAmbiguous", "compiled", "parse"]

@@ -9,6 +9,9 @@ DEADLINE_EXCEEDED: Final = Failure(
 )
 
 
-def deadline_of(queued_at: float, deadline_s: float | None) -> float | None:
-    """Return when the run must have ended (seconds since 1970), or None for a request that sets no time."""
-    return None if deadline_s is None else queued_at + deadline_s
+def deadline_of(since: float, deadline_s: float | None) -> float | None:
+    """Return when the run must have ended (seconds since 1970), or None for a request that sets no time.
+
+    `since`: when it was queued; for a run that was reopened, when that was: it gets its time anew.
+    """
+    return None if deadline_s is None else since + deadline_s

@@ -6,17 +6,41 @@ A machine never reads a clock, never waits, never fails because the world does. 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from api_contracts.failure import Failure
-from api_contracts.runs import EventData, Status
+from api_contracts.runs import EventData, RunResumed, RunStarted, Status
+from workers.core.runs.turns import Commit
+
+HOLD_S: Final = 5.0
+"""The longest wait, in seconds, that keeps its worker (FEAT D3): what waits longer parks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An operator's word to go on: the letter's id, None while older letters wait to be decided; who, why."""
+
+    inbox: str | None
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The lease is ours and the journal is folded. The first fact of every life of a run."""
+    """The lease is ours and the journal is folded. The first fact of every life of a run.
+
+    `retry`: an operator brought it about. A journal with an end in it was reopened.
+    """
 
     owner: str
+    retry: Retry | None = None
+
+    def told(self, *, resumed: bool) -> RunStarted | RunResumed:
+        """Return the first event of the life."""
+        cls = RunResumed if resumed else RunStarted
+        if self.retry is None:
+            return cls(owner=self.owner)
+        return cls(owner=self.owner, inbox=self.retry.inbox, by=self.retry.by or None, reason=self.retry.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +79,12 @@ class Finish:
     result: Mapping[str, Any]
     failure: Failure | None = None
     reason: str = ""
+    archived: bool = False
+    """SQL has this end already."""
+    turn: Commit | None = None
+    """What the run leaves in its conversation, in one with its result."""
+    moved: "Finish | None" = None
+    """How it ends when the conversation is not its own any more; with every turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +108,11 @@ class Park:
 @dataclass(frozen=True, slots=True)
 class Effect:
     """Something that only an adapter can do; each kind of work has its own."""
+
+    @property
+    def once(self) -> bool:
+        """Return whether it is above idempotent: a run of which the journal is lost must not come to it again."""
+        return False
 
 
 Action = Emit | Finish | Release | Park | Effect

@@ -14,7 +14,7 @@ from api_contracts.runs import Event
 _REPEATED: Final = frozenset(
     event.TYPE
     for event in (
-        runs.RunStarted, runs.RunResumed, runs.RunCancelling, runs.RunConflicted,
+        runs.RunStarted, runs.RunResumed, runs.RunCancelling, runs.RunConflicted, runs.RunIgnored,
         chat.ChatRequested, chat.ChatDelta, chat.ChatReasoning, chat.ChatReplaced, chat.CallStarted,
         stt.SttConnected, stt.SttStartOfSpeech, stt.SttInterim, stt.SttRetracted, stt.SttUsage, stt.SttLost,
         stt.SttReconnecting, stt.SttTrouble, BatchTrouble,

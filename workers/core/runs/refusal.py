@@ -1,9 +1,24 @@
 """The machines of runs whose end is known before they begin: they start, and end."""
 
+from typing import Final
+
 from api_contracts.failure import Failure
 from api_contracts.names import Kind
-from api_contracts.runs import EventData, Result, RunResumed, RunStarted
+from api_contracts.runs import EventData, Result, RunStarted
 from workers.core.runs.frame import Action, Begin, Emit, Finish
+
+JOURNAL_LOST: Final = Failure(
+    code="journal_lost",
+    category="internal",
+    message="the run's journal is gone from Redis, and SQL has no result of it",
+    at_fault="us",
+)
+KEYS_DAMAGED: Final = Failure(
+    code="run_keys_damaged",
+    category="internal",
+    message="what Redis kept of the run was written over by somebody else; nothing can be built on what is left of it",
+    at_fault="us",
+)
 
 
 class Foregone:
@@ -24,8 +39,7 @@ class Foregone:
         """See `Machine`."""
         if not isinstance(fact, Begin):
             return []
-        first = RunResumed(owner=fact.owner) if self._started else RunStarted(owner=fact.owner)
-        return [Emit(first), self._finish]
+        return [Emit(fact.told(resumed=self._started)), self._finish]
 
 
 class Refusal(Foregone):

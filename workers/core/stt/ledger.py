@@ -160,7 +160,12 @@ class Ledger:
         if (audio, settled, anchor) == (self.state.meters, self.state.settled, self.state.anchor):
             return
         usage = stt.SttUsage(
-            audio=audio, settled_at=settled, anchor_entry=anchor.entry, anchor_at=anchor.at, anchor_half=anchor.half
+            audio=audio,
+            settled_at=settled,
+            anchor_entry=anchor.entry,
+            anchor_at=anchor.at,
+            anchor_half=anchor.half,
+            **self._request.account(),
         )
         self.emit(usage, now)
         self._trim(conn)

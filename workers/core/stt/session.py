@@ -19,17 +19,17 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from api_contracts import runs, stt
+from api_contracts import stt
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData
 from api_contracts.stt import AudioControl, EndReason, SttOptions, SttRequest
+from workers.core.runs import signals
 from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
 from workers.core.runs.frame import Action, Begin, Draining, Release, SignalArrived, Woke, later_id
 from workers.core.stt import acts, waiting
 from workers.core.stt.ledger import Ledger
 from workers.core.stt.state import SttState
 from workers.core.stt.wire import Over, Wire, WireFact
-from workers.core.text import storable
 
 StreamFact = acts.AudioArrived | acts.ControlArrived | acts.AudioMissing
 
@@ -87,8 +87,8 @@ class SttSession:
                     self._stream(fact, now)
             case acts.Said() | acts.Garbled() | acts.Connected() | acts.Disconnected():
                 self._hear(fact, now)
-            case Begin(owner):
-                self._begin(owner, now)
+            case Begin():
+                self._begin(fact, now)
             case SignalArrived():
                 self._signal(fact, now)
             case Draining():
@@ -100,10 +100,9 @@ class SttSession:
 
     # -- the way of a session --------------------------------------------------------------------------------------
 
-    def _begin(self, owner: str, now: float) -> None:
+    def _begin(self, begin: Begin, now: float) -> None:
         state = self.state
-        first = runs.RunStarted(owner=owner) if state.started_at is None else runs.RunResumed(owner=owner)
-        self._ledger.emit(first, now)
+        self._ledger.emit(begin.told(resumed=state.started_at is not None), now)
         self._began_at = self._audio_at = now
         if state.closed is not None:
             self._over = True
@@ -126,6 +125,8 @@ class SttSession:
         if self._is_late(now):
             self._failed(DEADLINE_EXCEEDED, now)
             return
+        if (due := self.deadline) is not None and now >= due + waiting.STALLED_S:
+            self._wire.stood_still(now)
         for why, at in self._limits().items():
             if now >= at and self._ending is None:
                 self._hang_up(why, now)
@@ -136,12 +137,10 @@ class SttSession:
 
     def _signal(self, letter: SignalArrived, now: float) -> None:
         if letter.type == "cancel":
-            reason = storable(str(letter.data.get("reason") or ""))[:200]
-            self._ledger.emit(runs.RunCancelling(inbox=letter.id, reason=reason), now)
+            self._ledger.emit(signals.cancelling(letter), now)
             self._cancelled(now)
-        elif letter.type == "conflict":
-            digest = storable(str(letter.data.get("digest") or ""))[:64]
-            self._ledger.emit(runs.RunConflicted(inbox=letter.id, digest=digest), now)
+        else:
+            self._ledger.emit(signals.passed_over(letter, "stt"), now)
 
     # -- the audio stream ------------------------------------------------------------------------------------------
 

@@ -69,8 +69,8 @@ class SttState:
 
     def fold(self, event: EventData, at: float) -> None:
         """Take one event written at `at`; types that mean nothing to a session are passed over."""
-        if isinstance(event, runs.RunCancelling | runs.RunConflicted):
-            self.cursor = later_id(self.cursor, event.inbox)
+        if (letter := getattr(event, "inbox", None)) is not None:
+            self.cursor = later_id(self.cursor, letter)
         match event:
             case stt.SttFinal():
                 self._fold_final(event, at)

@@ -16,6 +16,9 @@ QUIET_S: Final = 3.0
 CLOSE_WITHIN_S: Final = 300.0
 """However much the provider goes on saying."""
 
+STALLED_S: Final = 1.0
+"""Whoever wakes so much too late stood still (frozen, or held up by a store): the provider was silent to nobody."""
+
 RESUMED_GRACE_S: Final = 5.0
 """A session that is resumed when its time is up still reads what is in the stream."""
 

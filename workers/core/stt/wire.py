@@ -115,6 +115,11 @@ class Wire:
         if (conn := self._open_conn()) is not None:
             self._ledger.act(*conn.close(now))
 
+    def stood_still(self, now: float) -> None:
+        """Wait anew for the end: while the process stood still it sent nothing, and what was said is not read yet."""
+        if (conn := self._open_conn()) is not None and conn.closing_at is not None:
+            conn.closing_at = now
+
     # -- what happens ----------------------------------------------------------------------------------------------
 
     def take(self, fact: WireFact, now: float) -> Over | None:

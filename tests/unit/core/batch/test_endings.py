@@ -237,16 +237,16 @@ def test_a_cancelled_run_stops_its_jobs_and_keeps_what_they_finished() -> None:
     assert run.letter("cancel", {"reason": "enough"}) == ["run.cancelling", "StopJob"], "the harvest goes on"
     assert run.effect(acts.StopJob).job == job(2)
     run.feed(harvested(1, 2, 0, 0, 1))
-    assert run.feed(acts.JobStopped(2)) == []
+    assert run.feed(acts.JobStopped(2)) == ["LookAtJob"]
+    assert run.feed(acts.JobSeen(2, view(2, "RUNNING"))) == ["batch.state"]
     run.later(2)
     assert run.effect(Park).until <= run.now + 15
     run.now += 15
     run = run.reborn()
     assert kinds(run.last) == ["run.resumed", "StopJob"], "nobody knows any more that it was told"
-    run.feed(acts.JobStopped(2))
-    run.now += 15
-    assert run.later(0) == ["LookAtJob"]
-    assert run.feed(acts.JobSeen(2, view(2, "DELETING_CLEANING_UP"))) == ["batch.state", "Park"]
+    assert run.feed(acts.JobStopped(2)) == ["LookAtJob"], "nor would the next life"
+    assert run.feed(acts.JobSeen(2, view(2, "DELETING_CLEANING_UP"))) == ["batch.state"]
+    run.later(2)
     run.now += 15
     run = run.reborn()
     assert kinds(run.last) == ["run.resumed", "LookAtJob"], "it is being stopped"
@@ -309,8 +309,7 @@ def test_a_run_that_is_late_fails_and_stops_its_jobs() -> None:
     run = run.reborn()
     assert kinds(run.last) == ["run.resumed", "batch.trouble", "StopJob"]
     assert run.machine.deadline != T0 + 50
-    run.feed(acts.JobStopped(1))
-    run.later(15)
+    assert run.feed(acts.JobStopped(1)) == ["LookAtJob"]
     run.feed(acts.JobSeen(1, jobs.gone(job(1))))
     assert run.feed(acts.OutputMissing(1, 0.5)) == ["batch.trouble", "Finish"]
     assert run.effect(Finish).failure.code == "deadline_exceeded"
@@ -349,7 +348,8 @@ def test_a_job_whose_creation_failed_for_good_is_stopped_in_case_it_exists() -> 
 def test_a_job_that_may_not_be_stopped_is_not_told_again() -> None:
     run = Run().submitted(3)
     run.letter("cancel")
-    run.failed(1, "stop", REFUSED)
+    assert run.failed(1, "stop", REFUSED) == ["LookAtJob"]
+    run.feed(acts.JobSeen(1, view(1, "RUNNING")))
     run.now += 15
     assert run.later(0) == ["LookAtJob"]
 

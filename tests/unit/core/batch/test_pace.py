@@ -48,9 +48,13 @@ def test_a_step_is_tried_again_for_hours_but_not_for_ever() -> None:
 
 
 def test_the_providers_wish_is_a_lower_bound_up_to_an_hour() -> None:
-    assert pace.pause_s(BUSY.model_copy(update={"retry_after_s": 100.0}), 1, 1.0) == 100
-    assert pace.pause_s(BUSY.model_copy(update={"retry_after_s": 1e6}), 1, 1.0) == 3600
-    assert pace.pause_s(BUSY.model_copy(update={"retry_after_s": 1.0}), 9, 1.0) == 300
+    assert pace.pause_s(BUSY.model_copy(update={"retry_after_s": 100.0}), 1, 0.0) == 100
+    assert pace.pause_s(BUSY.model_copy(update={"retry_after_s": 1e6}), 1, 0.0) == 3600
+    assert pace.pause_s(BUSY.model_copy(update={"retry_after_s": 1.0}), 9, 1.0) == 301
+
+
+def test_batches_that_got_the_same_wish_do_not_come_back_together() -> None:
+    assert pace.pause_s(BUSY.model_copy(update={"retry_after_s": 100.0}), 1, 1.0) == 125
 
 
 def test_a_job_is_overdue_an_hour_after_it_should_have_expired() -> None:

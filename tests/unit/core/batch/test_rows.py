@@ -117,7 +117,7 @@ def test_fields_that_the_caller_vouches_for_are_not_checked() -> None:
 
 
 def test_a_body_that_is_nested_too_deeply_is_set_aside() -> None:
-    deep = b'{"type":' * 300 + b"1" + b"}" * 300
+    deep = b'{"type":"json_object","schema":%b1%b}' % (b'{"items":' * 300, b"}" * 300)
     data = b'{"custom_id":"a","body":{"messages":[{"role":"user","content":"x"}],"response_format":%b}}' % deep
     assert bad(data)[0] == "too_deep"
     assert bad(b"[" * 5000)[0] == "not_json"

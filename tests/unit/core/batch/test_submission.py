@@ -8,8 +8,8 @@ from tests.unit.core.batch.stepping import Run, harvested, job, kinds, read, req
 from tests.unit.core.batch.world import BUSY, REFUSED, T0
 from workers.core.batch import acts, jobs
 from workers.core.batch.plan import MOST_DIRECT, wire_parameters
-from workers.core.batch.submission import AT_ONCE, HOLD_S, LINGER_S
-from workers.core.runs.frame import Begin, Draining, Finish, Park, SignalArrived, Woke
+from workers.core.batch.submission import AT_ONCE, LINGER_S
+from workers.core.runs.frame import HOLD_S, Begin, Draining, Finish, Park, SignalArrived, Woke
 
 # -- in ----------------------------------------------------------------------------------------------------------------
 
@@ -176,7 +176,8 @@ def test_what_comes_together_with_a_park_is_decided_all_the_same() -> None:
     news = SignalArrived("5-1", jobs.SIGNAL, jobs.letter_of(1, view(1, "RUNNING")))
     assert run.feed(Woke(), news) == ["Park", "batch.state", "Park"]
     assert run.feed(Woke(), SignalArrived("6-1", "cancel", {})) == ["Park", "run.cancelling", "StopJob"]
-    assert run.feed(acts.JobStopped(1)) == [], "the effect made the park void: it lingers again"
+    assert run.feed(acts.JobStopped(1)) == ["LookAtJob"]
+    assert "Park" not in run.feed(acts.JobSeen(1, view(1, "RUNNING"))), "the effect made the park void: it lingers"
 
 
 def test_a_look_at_a_dataset_whose_job_is_known_by_now_tells_nothing() -> None:
@@ -209,7 +210,7 @@ def test_every_letter_goes_into_the_journal_or_it_would_end_each_park() -> None:
         (jobs.SIGNAL, jobs.letter_of(1, view(1, "VALIDATING"))),
         (jobs.SIGNAL, jobs.letter_of(1, jobs.gone(job(1)))),
     ):
-        assert run.letter(kind, data) in (["batch.trouble"], ["run.conflict"])
+        assert run.letter(kind, data) in (["batch.trouble"], ["run.conflict"], ["run.ignored"])
         assert run.machine.cursor == f"{int(run.now)}-{run.letters}"
     cursor = run.machine.cursor
     assert run.feed(SignalArrived(cursor, "hello", {})) == [], "a letter that was read is not read again"

@@ -6,6 +6,7 @@ import pytest
 
 from api_contracts import chat, citations, runs
 from api_contracts.chat import Usage
+from api_contracts.keys import cache_namespace
 from tests.unit.core.citations.lives import (
     BUSY,
     GOOD,
@@ -51,6 +52,7 @@ def test_the_sources_are_resolved_before_the_model_is_asked_under_their_grammar(
     resolved = life.last(citations.CiteResolved)
     assert resolved.passages == [(1, 0, 22), (2, 0, 18)]
     ask = life.last(AskModel)
+    assert ask.body["prompt_cache_isolation_key"] == cache_namespace(request().tenant)
     assert (ask.attempt, ask.credential) == (1, "key-1")
     assert ask.body["response_format"]["type"] == "grammar"
     assert parse(ask.body["response_format"]["grammar"]).matches(GOOD)
@@ -250,7 +252,7 @@ def test_an_answer_after_failures_gives_the_second_try_its_own_budget() -> None:
     life.failed(BUSY)
     life.at(T0 + 60)
     life.answered(UNCITED)
-    assert life.machine.state.failures == 0
+    assert life.machine.state.tries.failures == 0
 
 
 @pytest.mark.parametrize("attempt", [0, 2])
@@ -306,11 +308,11 @@ def test_a_run_that_is_late_already_asks_nothing() -> None:
 
 
 @pytest.mark.requirement("RUN-01")
-def test_a_conflict_is_noted_and_unknown_signals_are_passed_over() -> None:
+def test_a_conflict_is_noted_and_so_is_a_signal_that_changes_nothing() -> None:
     life = asking()
     assert kinds(life.feed(SignalArrived("3-0", "conflict", {"digest": "d2"}))) == ["run.conflict"]
     assert life.last(runs.RunConflicted) == runs.RunConflicted(inbox="3-0", digest="d2")
-    assert life.feed(SignalArrived("4-0", "approve", {}), object()) == []
+    assert kinds(life.feed(SignalArrived("4-0", "approve", {}), object())) == ["run.ignored"]
     life.answered(GOOD)
     assert life.result.status == "completed"
     check(life)

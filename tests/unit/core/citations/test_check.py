@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from api_contracts.citations import Citation, Reason, Source, Style, Verdict
 from tests.unit.core.citations.texts import PIECES, SPACES
-from workers.core.citations.check import Checked, Fault, checked, compiled, failure_of, fault_of
+from workers.core.citations.check import Checked, Fault, checked, failure_of, fault_of
 from workers.core.citations.form import Form
 from workers.core.citations.passages import Piece
 from workers.core.citations.quotes import find_quote
 from workers.core.citations.references import references_of
+from workers.core.grammar import compiled
 
 WATER = "Water boils at 100 °C.\nIt  is\nwet. Ice melts."
 FIRE = "Fire is hot; it needs air. Fire needs air."

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from tests.unit.core.citations.texts import walk
 from workers.core.citations import writing
-from workers.core.citations.check import compiled
 from workers.core.citations.form import MOST_MARKS, Form
 from workers.core.citations.sentences import sentences
-from workers.core.grammar import parse
+from workers.core.grammar import compiled, parse
 
 NUMBERS = (1, 2, 9, 10, 37, 100, 500, 999)
 FIRST = [Form(policy, n, 4) for policy in ("required", "auto") for n in NUMBERS]

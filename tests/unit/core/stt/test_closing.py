@@ -4,7 +4,7 @@ import pytest
 
 from api_contracts import stt
 from tests.unit.core.stt.playing import ECHO, RATE, T0, Life, check, kinds, request, segment, sound, update, word
-from workers.core.runs.frame import Draining, Finish, Release, SignalArrived
+from workers.core.runs.frame import Draining, Finish, Release, SignalArrived, Woke
 from workers.core.stt import acts
 
 
@@ -83,6 +83,21 @@ def test_without_an_echo_three_seconds_of_quiet_after_a_final_end_the_session() 
     assert not life.end
     life.later(0.2)
     assert (life.result.status, life.result.text, life.result.coverage.gaps) == ("completed", "one", [])
+
+
+@pytest.mark.requirement("STT-08")
+def test_a_process_that_stood_still_waits_anew_for_the_end() -> None:
+    """It sent nothing meanwhile, and what the provider said is not read yet: a word was taken for silence."""
+    life = speaking()
+    life.later(3)
+    life.control(type="end")
+    life.later(5)
+    life.says(update(segment(0, word("one", 0.1, 0.4, final=True))))
+    life.now += 27
+    life.feed(Woke())
+    assert not life.end
+    life.says(update(segment(0, word("one", 0.1, 0.4, final=True), word("two", 0.5, 0.8, final=True))), ECHO)
+    assert (life.result.text, life.result.coverage.gaps) == ("one two", [])
 
 
 def test_a_provider_that_is_behind_is_given_the_time_that_speech_takes() -> None:
@@ -229,7 +244,7 @@ def test_a_cancelled_run_that_is_taken_up_again_ends() -> None:
 def test_a_conflicting_message_is_noted() -> None:
     life = Life().begin()
     life.feed(SignalArrived("5-0", "conflict", {"digest": "d"}), SignalArrived("6-0", "tool_result", {}))
-    assert life.types[-1] == "run.conflict"
+    assert life.types[-2:] == ["run.conflict", "run.ignored"]
     assert not life.end
 
 

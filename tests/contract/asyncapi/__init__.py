@@ -1,0 +1,1 @@
+"""The published document, held against AsyncAPI's own parser."""

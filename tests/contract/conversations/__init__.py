@@ -1,0 +1,1 @@
+"""What every store of conversations promises, held against each implementation of the port."""
