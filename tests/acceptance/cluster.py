@@ -200,7 +200,7 @@ class Cluster:
 
     def provider(self) -> dict[str, Any]:
         """Return the emulator's counts."""
-        with urllib.request.urlopen(f"{self.emulator_url}/_emulator/stats", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.emulator_url}/_emulator/stats", timeout=60) as answer:
             return dict(json.load(answer))
 
     def meta(self, task_id: str) -> Mapping[str, Any]:
@@ -223,7 +223,7 @@ class Cluster:
                 process.go_on()
         for process in self.processes:
             try:
-                process.popen.wait(timeout=10)
+                process.popen.wait(timeout=120)
             except subprocess.TimeoutExpired:
                 process.kill()
         self.client.close()

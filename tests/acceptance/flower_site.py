@@ -31,7 +31,7 @@ class Site:
         if user:
             request.add_header("Authorization", f"Basic {base64.b64encode(user.encode()).decode()}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as exc:
             with exc:

@@ -15,7 +15,7 @@ def run(cluster: Cluster, *arguments: str, **env: str) -> "subprocess.CompletedP
     where = {"FW_REDIS_URL": cluster.valkey.url, "FW_BROKER_URL": cluster.broker, "FW_DATABASE_URL": cluster.database}
     environment = clean_environment() | where | {"COLUMNS": "200"} | env
     return subprocess.run(
-        [*COMMAND, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        [*COMMAND, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
 
 

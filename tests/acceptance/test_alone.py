@@ -47,7 +47,7 @@ class Shell:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*COMMAND, *arguments], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+            [*COMMAND, *arguments], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
         )
 
     @property
@@ -117,7 +117,7 @@ def test_up_starts_everything_survives_a_killed_child_and_leaves_nothing(shell: 
         assert is_right(list(client.follow(run_id, timeout_s=60)))
     assert shell.says("chat died of SIGKILL")
     up.send_signal(signal.SIGTERM)
-    assert up.wait(timeout=45) == 0, shell.output.read_text()[-3000:]
+    assert up.wait(timeout=120) == 0, shell.output.read_text()[-3000:]
     assert shell.living() == []
     assert "Traceback" not in shell.output.read_text()
 
@@ -154,5 +154,5 @@ def test_a_demo_that_is_ended_in_the_middle_leaves_no_process(shell: Shell, sign
     eventually(lambda: shell.says("takes the run"), within=60)
     assert len(shell.living()) >= 6
     demo.send_signal(signum)
-    assert demo.wait(timeout=30) == (130 if signum is signal.SIGINT else -signum)
+    assert demo.wait(timeout=120) == (130 if signum is signal.SIGINT else -signum)
     eventually(lambda: not shell.living(), within=20)

@@ -204,7 +204,7 @@ def test_any_celery_producer_can_submit_a_batch(cluster: Cluster, name: str) -> 
     with cluster.foreign_app() as app:
         request = {"model": MODEL, "rows": rows(5)}
         app.send_task("fireworks.batch.submit", kwargs={"request": request}, task_id=name, queue="fireworks.batch")
-        stored = app.AsyncResult(name).get(timeout=60)
+        stored = app.AsyncResult(name).get(timeout=120)
     assert stored["rows"]["succeeded"] == 5
 
 

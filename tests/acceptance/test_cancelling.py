@@ -28,7 +28,7 @@ def by_signal_task(_: Cluster, app: Celery, run_id: str) -> None:
     sent = app.send_task(
         "fireworks.runs.signal", kwargs={"run_id": run_id, "signal": signal}, queue="fireworks.control"
     )
-    assert sent.get(timeout=30) == "sent"
+    assert sent.get(timeout=120) == "sent"
 
 
 def by_revoke(_: Cluster, app: Celery, run_id: str) -> None:
@@ -136,7 +136,7 @@ def test_a_signal_after_the_end_changes_nothing_and_says_so(cluster: Cluster, ap
     signalled = app.send_task(
         "fireworks.runs.signal", kwargs={"run_id": name, "signal": {"type": "cancel"}}, queue="fireworks.control"
     )
-    assert signalled.get(timeout=30) == "finished"
+    assert signalled.get(timeout=120) == "finished"
     assert (cluster.client.events(name), cluster.meta(name)) == before
     with pytest.raises(RunNotFound):
         cluster.client.cancel(f"{name}-never-was")

@@ -77,14 +77,14 @@ def test_a_chain_of_runs_ends_where_one_fails_and_says_so(cluster: Cluster, app:
 def test_a_group_of_runs_is_waited_for_as_one(cluster: Cluster, app: Celery, name: str) -> None:
     ids = [f"{name}-{n}" for n in range(4)]
     sent = group(run(app, run_id, f"echo {run_id}") for run_id in ids).apply_async()
-    assert [result["message"]["content"] for result in sent.get(timeout=60)] == ids
+    assert [result["message"]["content"] for result in sent.get(timeout=120)] == ids
     assert all(is_right(cluster.client.events(run_id)) for run_id in ids)
 
 
 def test_a_group_with_a_failed_run_raises_its_failure(cluster: Cluster, app: Celery, name: str) -> None:
     sent = group(run(app, f"{name}-1", "echo one"), run(app, f"{name}-2", "denied")).apply_async()
     with pytest.raises(RunFailed, match="authentication"):
-        sent.get(timeout=60)
+        sent.get(timeout=120)
 
 
 def test_a_chord_calls_its_body_once_with_every_result(cluster: Cluster, app: Celery, name: str) -> None:

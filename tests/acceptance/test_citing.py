@@ -91,4 +91,4 @@ def test_any_celery_producer_can_ask(cluster: Cluster, name: str) -> None:
     }  # fmt: skip
     with cluster.foreign_app() as app:
         app.send_task("fireworks.cite.answer", kwargs={"request": request}, task_id=name, queue="fireworks.chat")
-        assert app.AsyncResult(name).get(timeout=60)["citations"]
+        assert app.AsyncResult(name).get(timeout=120)["citations"]

@@ -62,11 +62,11 @@ def test_a_plain_celery_service_enqueues_by_name_and_a_task_of_its_own_takes_the
 ) -> None:
     ask = ("-m", "examples.plain_celery.app")
     asked = cluster.start("ask", sys.executable, *ask, f"echo yes {name}", FW_MODEL=MODEL, RUN_ID=name)
-    assert asked.popen.wait(timeout=60) == 0
+    assert asked.popen.wait(timeout=120) == 0
     assert asked.log().strip() == f"yes {name}"
     eventually(lambda: shop.says(f"order 4711: yes {name}"), within=60)
     refused = cluster.start("ask", sys.executable, *ask, "denied", FW_MODEL=MODEL, RUN_ID=f"{name}-2")
-    assert refused.popen.wait(timeout=60) == 1
+    assert refused.popen.wait(timeout=120) == 1
     eventually(lambda: shop.says(f"order 4711: run {name}-2 failed"), within=60)
 
 
@@ -96,7 +96,7 @@ def ready(served: Process, port: int) -> str:
 def submitted(site: str, text: str, key: str) -> str:
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     asked = urllib.request.Request(f"{site}/chats", json.dumps({"text": text}).encode(), headers)
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         return str(json.load(answer)["run_id"])
 
 

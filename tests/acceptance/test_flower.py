@@ -278,7 +278,7 @@ def test_the_password_is_on_no_command_line_and_in_no_log(cluster: Cluster, site
 )
 def test_it_does_not_start_and_says_why_in_one_line(lasting: Cluster, env: dict[str, str], why: str) -> None:
     process = lasting.start("refused", *COMMAND, **{"FW_FLOWER_AUTH": USER, **env})
-    assert process.popen.wait(timeout=60) == 1
+    assert process.popen.wait(timeout=120) == 1
     (line,) = process.log().splitlines()
     assert line.startswith(why)
     assert "no-colon" not in line
@@ -286,7 +286,7 @@ def test_it_does_not_start_and_says_why_in_one_line(lasting: Cluster, env: dict[
 
 def test_a_port_that_is_taken_is_said_in_one_line(lasting: Cluster, started: Site) -> None:
     process = lasting.start("second", *COMMAND, FW_FLOWER_AUTH=USER, FW_FLOWER_PORT=str(started.port))
-    assert process.popen.wait(timeout=60) == 1
+    assert process.popen.wait(timeout=120) == 1
     assert [line[:28] for line in process.log().splitlines()] == ["FW_FLOWER_PORT: cannot liste"]
 
 

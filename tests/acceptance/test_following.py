@@ -27,7 +27,7 @@ def test_a_chat_streams_and_its_result_is_in_sql_in_the_event_and_in_celery(clus
     assert streamed(events) == STORY
     assert stored == events[-1].data["result"]
     with cluster.foreign_app() as app:
-        assert AsyncResult(run_id, app=app).get(timeout=30) == stored
+        assert AsyncResult(run_id, app=app).get(timeout=120) == stored
     result = cluster.client.result(run_id)
     assert result == ChatResult.model_validate(stored)
     assert (result.status, result.message) == ("completed", {"role": "assistant", "content": STORY})

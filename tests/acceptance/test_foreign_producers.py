@@ -30,7 +30,7 @@ def app(cluster: Cluster) -> Iterator[Celery]:
 @pytest.mark.requirement("RUN-13")
 def test_send_task_by_name_starts_a_run(cluster: Cluster, app: Celery, name: str) -> None:
     sent = app.send_task(TASK, kwargs={"request": say("echo by name")}, task_id=name, queue=QUEUE)
-    assert sent.get(timeout=60)["message"]["content"] == "by name"
+    assert sent.get(timeout=120)["message"]["content"] == "by name"
     events = cluster.client.events(name)
     assert is_right(events)
     assert events[0].type == "run.queued"
@@ -41,7 +41,7 @@ def test_send_task_by_name_starts_a_run(cluster: Cluster, app: Celery, name: str
 def test_a_message_written_by_hand_starts_a_run(cluster: Cluster, app: Celery, name: str) -> None:
     """With plain Redis commands, or with a plain AMQP client."""
     cluster.queues.put(QUEUE, *by_hand(name, TASK, say("echo by hand")))
-    assert AsyncResult(name, app=app).get(timeout=60)["message"]["content"] == "by hand"
+    assert AsyncResult(name, app=app).get(timeout=120)["message"]["content"] == "by hand"
     assert is_right(cluster.client.events(name))
 
 
@@ -132,7 +132,7 @@ def test_a_conflicting_message_is_dropped_and_noted_and_the_run_goes_on(
     assert is_right(events)
     assert len({event.data["digest"] for event in of_type(events, "run.conflict")}) == 2
     assert types(events).count("chat.requested") == 1
-    assert AsyncResult(name, app=app).get(timeout=60)["message"]["content"].startswith("one two")
+    assert AsyncResult(name, app=app).get(timeout=120)["message"]["content"].startswith("one two")
     eventually(lambda: cluster.logged("run.conflict", name) == 3)
 
 
@@ -143,7 +143,7 @@ def test_an_entry_that_is_no_message_disturbs_nothing(cluster: Cluster, app: Cel
     for poison in ("{", '{"body": 1}', "", bad_encoding):
         cluster.redis.lpush(QUEUE, poison)
     sent = app.send_task(TASK, kwargs={"request": say("echo after")}, task_id=name, queue=QUEUE)
-    assert sent.get(timeout=60)["message"]["content"] == "after"
+    assert sent.get(timeout=120)["message"]["content"] == "after"
     assert all(process.lives for process in cluster.processes)
 
 
@@ -155,5 +155,5 @@ def test_a_message_that_cannot_be_read_disturbs_nothing(cluster: Cluster, app: C
     cluster.queues.put(QUEUE, {}, body)
     cluster.queues.put(QUEUE, {"task": "no.such.task", "id": f"unknown-{name}"}, body)
     sent = app.send_task(TASK, kwargs={"request": say("echo after")}, task_id=name, queue=QUEUE)
-    assert sent.get(timeout=60)["message"]["content"] == "after"
+    assert sent.get(timeout=120)["message"]["content"] == "after"
     assert all(process.lives for process in cluster.processes)

@@ -167,7 +167,7 @@ def test_a_bad_message_under_a_live_run_s_id_ends_nothing(
     cluster.queues.put(CHAT, {"task": task, "id": name}, json.dumps(body).encode())
     eventually(lambda: letters(cluster, name))
     assert cluster.meta(name)["status"] in ("PENDING", "STARTED")
-    assert app.AsyncResult(name).get(timeout=60)["status"] == "completed"
+    assert app.AsyncResult(name).get(timeout=120)["status"] == "completed"
 
 
 @pytest.mark.requirement("RUN-20", "RUN-06")

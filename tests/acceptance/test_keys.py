@@ -114,7 +114,7 @@ def disturb(cluster: Cluster, name: str, flower: Site) -> None:
         header = [signature(names.CHAT, kwargs={"request": say(f"echo {n}")}, app=app, **asked) for n in range(2)]
         told = {"run_id": "nobody", "signal": {"type": "cancel"}}
         body = signature(names.SIGNAL, kwargs=told, immutable=True, queue=names.CONTROL_QUEUE, app=app)
-        assert chord(header, body, app=app)().get(timeout=60) == "missing"
+        assert chord(header, body, app=app)().get(timeout=120) == "missing"
         assert app.control.inspect(timeout=5).ping()
     cluster.queues.put(names.queue_of("chat"), {}, b"rubbish")
     flower.json("/api/workers?refresh=1")

@@ -141,7 +141,7 @@ def test_a_redis_that_evicts_is_a_warning_and_no_fault(tmp_path: Path, evicting:
             assert line, said
             said += line
         worker.terminate()
-        assert worker.wait(timeout=40) == 0
+        assert worker.wait(timeout=120) == 0
     assert "FW_REDIS_URL: its maxmemory-policy is allkeys-lru, which throws journals away: set noeviction" in said
 
 

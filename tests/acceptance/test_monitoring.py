@@ -121,7 +121,7 @@ def test_a_worker_that_drains_is_not_ready_and_lives(cluster: Cluster, name: str
     assert lives(worker)
     assert sample(worker, "fw_draining") == 1
     cluster.board.open_gate(name)
-    assert worker.popen.wait(timeout=40) == 0
+    assert worker.popen.wait(timeout=120) == 0
 
 
 @pytest.mark.requirement("OPS-08")

@@ -130,7 +130,7 @@ def test_any_redis_client_and_any_producer_can_hold_a_session(cluster: Cluster, 
         cluster.redis.xadd(key, {"c": '{"type":"end"}'})
         events, result = finished(cluster, name)
         assert exactly(events, result, words)
-        assert app.AsyncResult(name).get(timeout=30)["text"] == " ".join(words)
+        assert app.AsyncResult(name).get(timeout=120)["text"] == " ".join(words)
     assert result.ended_by == "end"
     assert types(events)[:3] == ["run.queued", "run.started", "stt.connected"]
     assert {"stt.start_of_speech", "stt.interim", "stt.end_of_speech", "stt.usage", "stt.closed"} <= set(types(events))

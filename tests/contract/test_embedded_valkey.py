@@ -219,7 +219,7 @@ class TestFinding:
         process, url, pid = owner
         assert find_running(folder) == url
         process.stdin.close()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=120) == 0
         assert is_gone(pid)
         assert not (folder / "embedded.json").exists()
         assert find_running(folder) is None

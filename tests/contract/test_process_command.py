@@ -43,7 +43,7 @@ def test_sigterm_to_the_container_drains_the_worker(control: subprocess.Popen[by
     children = Path(f"/proc/{control.pid}/task/{control.pid}/children").read_text()
     assert children == ""  # no shell, no supervisor, nobody who could eat a signal
     control.send_signal(signal.SIGTERM)
-    assert control.wait(timeout=30) == 0
+    assert control.wait(timeout=120) == 0
     assert "worker.draining" in (tmp_path / "log").read_text()
 
 

@@ -40,7 +40,7 @@ def test_four_processes_migrate_one_database_at_once(empty_database: str, existi
         assert racer.stdin is not None
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    errors = [racer.communicate(timeout=60)[1] for racer in racers]
+    errors = [racer.communicate(timeout=120)[1] for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0, 0, 0], errors
     assert revision(empty_database) == SCHEMA
 

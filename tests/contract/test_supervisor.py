@@ -258,7 +258,7 @@ class TestDeathSignal:
 
     def test_the_command_has_its_own_session_no_input_and_python_s_ignored_signals_back(self):
         process = spawn(["cat", "/proc/self/status", "/proc/self/stat", "-"], output=subprocess.PIPE)
-        said = process.communicate(timeout=10)[0].decode()
+        said = process.communicate(timeout=120)[0].decode()
         ignored = int(re.search(r"SigIgn:\s*(\w+)", said)[1], 16)
         assert [one for one in (signal.SIGPIPE, signal.SIGXFSZ) if ignored & 1 << (one - 1)] == []
         assert said.strip().splitlines()[-1].rpartition(")")[2].split()[3] == str(process.pid)
@@ -291,7 +291,7 @@ def run_supervisor(tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=120)
 
 
 class Running:
@@ -317,7 +317,7 @@ class Running:
 
     def exit_code(self) -> int:
         self.said.extend(self.process.stdout)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)
 
 
 class TestAsAProgram:

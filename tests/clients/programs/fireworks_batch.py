@@ -34,7 +34,7 @@ def job() -> None:
         json.dumps({"advance_s": 86_400}).encode(),
         {"Content-Type": "application/json"},
     )
-    urllib.request.urlopen(asked, timeout=30).close()  # its time is virtual
+    urllib.request.urlopen(asked, timeout=60).close()  # its time is virtual
     assert client.batch_inference_jobs.get(JOB).state == "JOB_STATE_COMPLETED"
     assert any(each.name.endswith(JOB) for each in client.batch_inference_jobs.list())
 
@@ -43,7 +43,7 @@ def results() -> None:
     urls = client.datasets.get_download_endpoint(OUTPUT).filename_to_signed_urls
     lines = []
     for url in urls.values():
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             lines += [json.loads(line) for line in answer.read().splitlines() if line]
     assert {line["custom_id"] for line in lines} == {row["custom_id"] for row in ROWS}
 

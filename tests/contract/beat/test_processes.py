@@ -83,7 +83,7 @@ def test_a_beat_whose_port_is_taken_says_so_and_ends(beats: Beats) -> None:
     first = beats.start("one", FW_MONITOR_PORT="0").ready("beat.leads")
     port = str(port_of(first))
     second = beats.start("two", FW_MONITOR_PORT=port)
-    assert second.popen.wait(timeout=30) == 1
+    assert second.popen.wait(timeout=120) == 1
     assert f"FW_MONITOR_PORT: cannot listen on 127.0.0.1:{port}" in second.log()
 
 

@@ -71,7 +71,7 @@ def publish(proxy: DeafProxy) -> Iterator[Callable[[str], str]]:
 
         yield publish
         stdin.close()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=120) == 0
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_no_message_is_lost_when_the_shutdown_meets_a_closed_gate(
     worker.open(name, 2)
     worker.process.terminate()
     assert [result.get() for result in held] == ["held"] * 2
-    assert worker.process.wait(timeout=30) == 0
+    assert worker.process.wait(timeout=120) == 0
     assert ready() + worker.marks(name).count("started") == 2 + len(left)
 
 

@@ -8,7 +8,7 @@ from tests.contract.celery.conftest import Starter, Worker
 
 def refusal(worker: Worker) -> str:
     """The one line."""
-    assert worker.process.wait(timeout=30) == 1, worker.log()
+    assert worker.process.wait(timeout=120) == 1, worker.log()
     lines = [line for line in worker.log().splitlines() if "the worker does not start: " in line]
     assert len(lines) == 1, worker.log()
     assert "Traceback" not in worker.log()

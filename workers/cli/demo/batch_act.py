@@ -38,7 +38,7 @@ def batch_act(console: Console, on: Stage, client: Client, checks: Checks) -> st
     acting = _Acting(console, on, client, run_id)
     with bar(console) as progress:
         acting.follow(progress)
-    result = client.batch.result(run_id, timeout_s=10)
+    result = client.batch.result(run_id, timeout_s=60)
     seen = Seen(acting.events, 0, 0)
     check_journal(checks, client, run_id, seen)
     _check_park(checks, acting, on)

@@ -34,7 +34,7 @@ def chat_act(console: Console, on: Stage, client: Client, checks: Checks, real: 
     console.print(f"run {run_id}", style="dim")
     console.print(f"[bold]you[/]     {QUESTION}")
     seen = _Telling(console, on).follow(client, run_id)
-    result = client.chat.result(run_id, timeout_s=10)
+    result = client.chat.result(run_id, timeout_s=60)
     url = on.env["FW_REDIS_URL"]
     check_journal(checks, client, run_id, seen)
     check_lives(checks, seen, LEASE_S + SWEEP_S + MOST_EXTRA_S)

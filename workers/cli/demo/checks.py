@@ -76,6 +76,6 @@ def check_lives(checks: Checks, seen: Seen, allowed_s: float) -> None:
 
 def check_agreement(checks: Checks, seen: Seen, result: Result, url: str) -> None:
     """Check that the last event, SQL and Celery say the same; `result` is what the client read."""
-    stored = AsyncResult(result.run_id, app=Celery(backend=url, set_as_current=False)).get(timeout=10)
+    stored = AsyncResult(result.run_id, app=Celery(backend=url, set_as_current=False)).get(timeout=60)
     same = stored == seen.events[-1].data.get("result") and typed_result(stored) == result
     checks.claim("event, SQL and AsyncResult agree", same, f"status {result.status}, three times")

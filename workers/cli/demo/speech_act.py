@@ -52,7 +52,7 @@ def _voice(console: Console, on: Stage, client: Client, checks: Checks) -> str:
         telling = _Telling(console, on, speaker)
         for event in session.follow(timeout_s=_PATIENCE_S):
             telling.take(event)
-    result, seen = session.result(timeout_s=10), telling.seen()
+    result, seen = session.result(timeout_s=60), telling.seen()
     check_journal(checks, client, session.run_id, seen)
     check_lives(checks, seen, LEASE_S + SWEEP_S + MOST_EXTRA_S)
     _check_finals(checks, seen, result)
@@ -145,7 +145,7 @@ def _proof(console: Console, on: Stage, client: Client, checks: Checks) -> str:
     with Speaker(session, pcm, speed=PROOF_SPEED):
         for event in session.follow(timeout_s=_PATIENCE_S):
             counting.take(event)
-    result = session.result(timeout_s=10)
+    result = session.result(timeout_s=60)
     exact = counting.heard == words == [word.word for word in result.words]
     checks.claim(
         f"{PROOF_WORDS} random words, each exactly once",
