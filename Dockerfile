@@ -5,8 +5,8 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim
 # -- builder: a virtual environment from requirements.lock, every hash checked; no compiler is needed ------------------
 FROM ${PYTHON_IMAGE} AS builder
 
-# `worker` alone leaves the provider's stand-in and the embedded Valkey out.
-ARG EXTRAS="worker emulator"
+# `worker` alone leaves the provider's stand-in, the embedded Valkey and the MCP client out.
+ARG EXTRAS="worker emulator mcp"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 WORKDIR /source
 

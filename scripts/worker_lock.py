@@ -1,6 +1,6 @@
 """Prints the part of requirements.lock that an image needs: the given extras, or the build backend, and what they need.
 
-    python scripts/worker_lock.py worker emulator > worker.lock       # `build` stands for the build backend
+    python scripts/worker_lock.py worker emulator mcp > worker.lock   # `build` stands for the build backend
 
 requirements.lock stays the only lock: its `# via` lines say who wants a package, so that the part is cut out of it and
 nothing is resolved anew. Versions and hashes are copied as they are. What is cut too short fails at once, because

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -112,6 +113,21 @@ def test_each_part_that_is_wrong_says_what_to_do(service: Cluster, tmp_path: Pat
     assert "FW_BROKER_URL" in wrong["broker"]
     assert "fireworks-workers migrate" in wrong["sql"]
     assert "no.such.module" in wrong["tools"]
+
+
+@pytest.mark.requirement("OPS-17", "TOOL-18")
+def test_mcp_servers_are_asked_what_they_offer(service: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.toml"
+    desk = json.dumps([sys.executable, "-m", "tests.contract.mcp_server", str(tmp_path)])
+    file.write_text(f"[servers.desk]\ncommand = {desk}\n")
+    _, found = examined(service, FW_MCP_FILE=str(file))
+    assert found["tools"][0] == "ok"
+    assert "desk_add" in found["tools"][1]
+    file.write_text(f'[servers.desk]\ncommand = {desk}\n[servers.gone]\nurl = "http://127.0.0.1:1/mcp"\n')
+    code, found = examined(service, FW_MCP_FILE=str(file))
+    assert code == 1
+    assert of_state(found, "no").keys() == {"tools"}
+    assert found["tools"][1].startswith("MCP servers that do not answer here: gone: look into FW_MCP_FILE")
 
 
 @pytest.mark.requirement("OPS-17")

@@ -1,10 +1,12 @@
 """`doctor`: looks at each part of a live installation and says what to do. What is looked at is in `looks`."""
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -35,6 +37,7 @@ def examine(*, as_json: bool = False) -> int:
     except Misconfigured as exc:
         Console(stderr=True).print(str(exc), style="red", markup=False, highlight=False)
         return 1
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # what is looked at may log
     # Together: three of them wait for whatever worker may answer.
     with ThreadPoolExecutor(len(LOOKS)) as pool:
         findings = list(pool.map(lambda each: _finding(each[0], each[1], settings), LOOKS))

@@ -20,7 +20,7 @@ from workers.adapters.fireworks.control_plane import ControlPlane
 from workers.adapters.fireworks.speech import FireworksSpeech
 from workers.adapters.sql.migrate import revision
 from workers.adapters.sql.tables import SCHEMA
-from workers.adapters.tools import Registry
+from workers.adapters.tools import Tools
 from workers.beat import LOCK_S
 from workers.control import VERSION_COMMAND
 from workers.ports import ProviderFailed, StoreUnavailable
@@ -29,6 +29,8 @@ from workers.settings import Settings
 Look = Callable[[Settings], str]
 
 WAIT_S: Final = 3.0
+MCP_WAIT_S: Final = 10.0
+"""A server over stdio is a program that has to start."""
 SKEW_DOUBT_S, SKEW_S = 1.0, 30.0
 """Deadlines are reckoned by the machines, leases by Redis: a little is noise, a lot ends runs too early or late."""
 LATE_TICKS: Final = 3
@@ -168,8 +170,22 @@ def dead_letters_look(settings: Settings) -> str:
 
 
 def tools_look(settings: Settings) -> str:
-    """The modules of FW_TOOLS can be imported here."""
-    return ", ".join(Registry.load(settings.tools).names) or "none registered (FW_TOOLS is empty)"
+    """The modules of FW_TOOLS can be imported here, and the servers of FW_MCP_FILE say what they offer."""
+
+    async def offered() -> tuple[list[str], list[str]]:
+        tools = Tools.load(settings.tools, settings.mcp_file)
+        try:
+            return await tools.start(MCP_WAIT_S), tools.names
+        finally:
+            await tools.close()
+
+    missing, names = asyncio.run(offered())
+    if missing:
+        raise RuntimeError(
+            f"MCP servers that do not answer here: {', '.join(missing)}: look into FW_MCP_FILE; runs that name"
+            " their tools are parked until they do"
+        )
+    return ", ".join(names) or "none registered (FW_TOOLS and FW_MCP_FILE are empty)"
 
 
 def provider_look(settings: Settings) -> str:

@@ -53,7 +53,7 @@ class McpTools:
     """The tools of one server. `start` it on the loop that calls them; `close` ends its process or session."""
 
     def __init__(self, name: str, config: McpServer) -> None:
-        self._name = name
+        self.name = name
         self._config = config
         self._offered: dict[str, _Offered] = {}
         self._line: _Line | None = None
@@ -62,7 +62,7 @@ class McpTools:
 
     def start(self) -> None:
         """Begin to connect, in the background."""
-        self._keeper = asyncio.create_task(self._keep(), name=f"mcp:{self._name}")
+        self._keeper = asyncio.create_task(self._keep(), name=f"mcp:{self.name}")
 
     async def connected(self, within_s: float) -> bool:
         """Wait for the first listing, no longer than this; return whether the tools are known."""
@@ -76,24 +76,29 @@ class McpTools:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
 
+    @property
+    def names(self) -> list[str]:
+        """Its tools, as a request names them; none while they are not known."""
+        return sorted(self._offered)
+
     def card(self, name: str) -> ToolCard | None:
         """Return the tool's card, None if this is not one of its tools. Raises ToolsAway while that is not known."""
         if not self.has(name):
             return None
         if not self._offered and not self._up.is_set():
-            raise ToolsAway(f"the MCP server {self._name}")
+            raise ToolsAway(f"the MCP server {self.name}")
         found = self._offered.get(name)
         return found.card if found else None
 
     def has(self, name: str) -> bool:
         """Return whether this is, or was, the name of one of its tools."""
-        return name.startswith(f"{self._name}_")
+        return name.startswith(f"{self.name}_")
 
     async def run(self, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
         """See `ToolBox`."""
         offered = self._offered.get(name)
         if offered is None:
-            return ToolOutcome(ok=False, content=_FAILED, detail=f"the MCP server {self._name} no longer has {name}")
+            return ToolOutcome(ok=False, content=_FAILED, detail=f"the MCP server {self.name} no longer has {name}")
         while True:
             line = await self._connection()
             if offered.card.effect == "at_most_once" and not await self._answers(line):
@@ -112,9 +117,9 @@ class McpTools:
                 return _outcome(said)
             line.lost.set()
             if offered.card.effect == "at_most_once":
-                detail = f"the MCP server {self._name} was lost during the call: {type(lost).__name__}"
+                detail = f"the MCP server {self.name} was lost during the call: {type(lost).__name__}"
                 return ToolOutcome(ok=False, content=_FAILED, detail=detail, code="outcome_unknown")
-            _log.warning("mcp.call_again", server=self._name, tool=name, error=type(lost).__name__)
+            _log.warning("mcp.call_again", server=self.name, tool=name, error=type(lost).__name__)
 
     async def _answers(self, line: _Line) -> bool:
         """Ask the server for anything: one that died while nobody called it is found out before it matters."""
@@ -141,12 +146,12 @@ class McpTools:
             try:
                 async with self._connect() as line:
                     self._offered = await self._listed(line.client)
-                    _log.info("mcp.connected", server=self._name, tools=len(self._offered))
+                    _log.info("mcp.connected", server=self.name, tools=len(self._offered))
                     self._line, pause = line, _FIRST_PAUSE_S
                     self._up.set()
                     await line.lost.wait()
             except Exception as exc:  # noqa: BLE001 - a program of somebody else's, started or called
-                _log.warning("mcp.not_connected", server=self._name, error=type(_first(exc)).__name__)
+                _log.warning("mcp.not_connected", server=self.name, error=type(_first(exc)).__name__)
             finally:
                 self._up.clear()
                 self._line = None
@@ -189,7 +194,7 @@ class McpTools:
         return found
 
     def _card(self, each: Tool) -> ToolCard:
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{self._name}_{each.name}")[:64]  # WIRE 1.4
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.name}_{each.name}")[:64]  # WIRE 1.4
         effect = self._config.effects.get(each.name, self._config.effect)
         return ToolCard(name, (each.description or "")[:8192], each.input_schema, effect, self._config.timeout_s)
 

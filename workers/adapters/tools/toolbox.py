@@ -30,11 +30,17 @@ class Tools:
         """Import the modules and read the file; raise `Misconfigured`."""
         return cls(Registry.load(modules), read_servers(servers))
 
-    async def start(self) -> None:
-        """Connect the servers, and wait a while for what they offer."""
+    @property
+    def names(self) -> list[str]:
+        """What a request may name now: our own functions, then what each server that is there offers."""
+        return [*self._registry.names, *(name for server in self._servers for name in server.names)]
+
+    async def start(self, within_s: float = PATIENCE_S) -> list[str]:
+        """Connect the servers, and wait a while for what they offer; return those that are not there yet."""
         for server in self._servers:
             server.start()
-        await asyncio.gather(*(server.connected(PATIENCE_S) for server in self._servers))
+        there = await asyncio.gather(*(server.connected(within_s) for server in self._servers))
+        return [server.name for server, is_there in zip(self._servers, there, strict=True) if not is_there]
 
     async def close(self) -> None:
         """Let the servers go."""
