@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -210,18 +210,38 @@ def test_without_an_echo_a_quiet_while_ends_the_session(cluster: Cluster, name: 
     assert exactly(events, result, words)
 
 
-@pytest.mark.requirement("RUN-05")
-def test_a_worker_that_is_told_to_stop_hands_its_session_over(cluster: Cluster, name: str) -> None:
-    words = some_words(50)
-    with spoken(cluster.client.stt.open(run_id=name), sound_of(words)):
-        heard(cluster, name, 10)
-        stopped = cluster.holder(name)
-        assert stopped.stop() == 0
-        events, result = finished(cluster, name)
-    assert exactly(events, result, words)
-    assert lives(events)[0] == stopped.pid
-    assert len(lives(events)) == 2
-    assert [event.epoch for event in of_type(events, "run.resumed")] == [2]
+@pytest.mark.requirement("STT-11", "RUN-05")
+def test_a_rolling_deploy_hands_live_sessions_over_at_once_and_loses_nothing(cluster: Cluster, name: str) -> None:
+    said = {f"{name}-{number}": some_words(100) for number in range(3)}
+    stopped = []
+    with ExitStack() as speaking:
+        for run_id, words in said.items():
+            speaking.enter_context(spoken(cluster.client.stt.open(run_id=run_id), sound_of(words)))
+        for run_id in said:
+            heard(cluster, run_id, 10)
+        for worker in WORKERS:
+            stopped.append(cluster.named(worker).pid)
+            assert cluster.named(worker).stop() == 0
+            cluster.keep(cluster.speech_worker, *WORKERS)
+        told = {run_id: finished(cluster, run_id) for run_id in said}
+    for run_id, (events, result) in told.items():
+        assert exactly(events, result, said[run_id])
+        assert lives(events)[0] in stopped
+        assert types(events).count("run.resumed") == len(lives(events)) - 1 >= 1
+    pauses = [pause for events, _ in told.values() for pause in hand_overs(events)]
+    assert min(pauses) <= 1.0, f"without a connection for so many seconds each: {pauses}"
+
+
+def hand_overs(events: Sequence[Event]) -> list[float]:
+    """Return for how many seconds nobody listened at each hand-over: from the old worker's last event to the next
+    connection. On Redis' clock."""
+    found, last = [], events[0]
+    for event, after in itertools.pairwise(events):
+        if after.type == "run.resumed":
+            last = event
+        elif after.type == "stt.connected" and last.seq > 1:
+            found.append((after.at - last.at) / 1000)
+    return found
 
 
 @pytest.mark.requirement("RUN-06")

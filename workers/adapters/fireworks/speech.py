@@ -59,9 +59,9 @@ class SpeechTimeouts:
     pong_within_s: float = 15.0
     """As long as a chat's answer may pause (FEAT D3)."""
     close_s: float = 0.1
-    """For the peer's half of the closing handshake, a round trip; then the socket is cut. A run ends, or is handed over,
-    after its connections: whether a provider closes after its last echo is unknown (WIRE 2.5), all that it had to say
-    was said before it, and the session may end 200 ms after it (STT-08)."""
+    """For the peer's half of the closing handshake, a round trip; then the socket is cut. A run ends, or is handed
+    over, after its connections. Whether a provider closes after its last echo is unknown (WIRE 2.5), all that it had to
+    say was said before it, and the session may end 200 ms after it (STT-08)."""
 
 
 _DEFAULTS = SpeechTimeouts()
