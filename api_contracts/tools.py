@@ -38,6 +38,10 @@ class ToolSpec(_Value):
     """False: its calls run in the background. The model is asked again at once, told that they run, and once more when
     one is over, with what came of it; the run does not complete before, and parks while it waits. They
     take no place of `parallel_tools`."""
+    cancellable: bool | None = None
+    """Whether the model may cancel a call that runs in the background: while one does it has the tool
+    `fw_cancel_call`. Unset: calls of a pure tool. Another, cancelled after it may have taken effect, is
+    `outcome_unknown`."""
     approval: bool = False
     """Each call waits until somebody signals `approve` or `reject`; the run is parked meanwhile."""
     approval_timeout_s: float = Field(default=7 * 86400.0, gt=0, le=14 * 86400)
@@ -155,14 +159,14 @@ class CallFailed(EventData):
 
 
 class CallCancelled(EventData):
-    """The call was stopped with the run or by an interrupt, or never begun."""
+    """The call was stopped with the run, by an interrupt or by the model, or never begun."""
 
     TYPE = "tool.call_cancelled"
     call_id: str
     content: str
     inbox: str | None = None
     by: str | None = None
-    """Who interrupted it."""
+    """Who interrupted it; `call 2.0`: the model, by that call."""
 
 
 class CallTimedOut(EventData):
@@ -181,7 +185,7 @@ class CallOutcomeUnknown(EventData):
     content: str
     inbox: str | None = None
     by: str | None = None
-    """Who interrupted it."""
+    """As of `tool.call_cancelled`."""
 
 
 class CallLateResult(EventData):

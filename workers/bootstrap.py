@@ -328,7 +328,7 @@ def _credentials_in(request: Mapping[str, Any]) -> list[str]:
 def _card(spec: ToolSpec) -> ToolCard:
     return ToolCard(
         spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue,
-        on_interrupt=spec.on_interrupt, show=spec.show, wait=spec.wait,
+        on_interrupt=spec.on_interrupt, show=spec.show, wait=spec.wait, cancel=spec.cancellable,
         approval_s=spec.approval_timeout_s if spec.approval else None,
     )  # fmt: skip
 

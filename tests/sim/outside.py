@@ -12,6 +12,7 @@ from api_contracts.failure import Failure
 from tests.sim.talks import is_news, mixed
 from workers.core.chat.acts import SendCall
 from workers.core.chat.background import RUNS, tells
+from workers.core.chat.cancelling import CANCEL
 from workers.core.chat.cards import ToolCard
 from workers.ports import ProviderFailed, ToolOutcome
 
@@ -33,6 +34,8 @@ SENT_AWAY: Final = Failure(
     code="provider_overloaded", category="overloaded", message="come back later", retryable=True, at_fault="provider",
     retry_after_s=20.0,
 )  # fmt: skip
+GIVEN_UP: Final = "call-0-charge"
+"""The call that a model cancels, where it cancels any."""
 SLOW_S: Final = 12.0
 """So long the other service takes where the run has to wait: longer than a run keeps its worker."""
 
@@ -59,7 +62,8 @@ class Provider:
         if self._world.scenario.waits and asked not in self._world.sent_away:
             self._world.sent_away.add(asked)
             raise ProviderFailed(SENT_AWAY)
-        if asked < len(self._rounds) and body.get("tools"):
+        offered = {tool["function"]["name"] for tool in body.get("tools") or ()}
+        if asked < len(self._rounds) and offered.issuperset(self._rounds[asked]):
             chunks = _wants(self._rounds[asked])
         else:
             chunks = _wants(doubts) if (doubts := _in_doubt(messages)) else _tells(messages)
@@ -148,16 +152,20 @@ def _in_doubt(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     names = {call["id"]: call["function"]["name"] for each in messages for call in each.get("tool_calls") or []}
     told = [(names[str(each["tool_call_id"])], str(each["content"])) for each in messages if each["role"] == "tool"]
     certain = {name for name, content in told if "not known" not in content}
-    return [name for name, _ in told if name not in certain and (HERE | ELSEWHERE)[name] == "keyed"]
+    return [name for name, _ in told if name not in certain and (HERE | ELSEWHERE).get(name) == "keyed"]
 
 
 def _wants(tools: Sequence[str]) -> list[dict[str, Any]]:
     calls = [
-        {"index": n, "id": f"call-{n}-{tool}", "function": {"name": tool, "arguments": json.dumps({"what": tool})}}
+        {"index": n, "id": f"call-{n}-{tool}", "function": {"name": tool, "arguments": json.dumps(_given(tool))}}
         for n, tool in enumerate(tools)
     ]
     return [_chunk({"content": "Let me see."}), *(_chunk({"tool_calls": [call]}) for call in calls),
             _chunk({}, "tool_calls")]  # fmt: skip
+
+
+def _given(tool: str) -> dict[str, str]:
+    return {"id": GIVEN_UP} if tool == CANCEL else {"what": tool}
 
 
 def _tells(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -187,14 +195,18 @@ class HereTools:
         """See the port."""
         if name not in HERE:
             return None
-        wait_s, wait = 600.0 if self._world.scenario.approved else None, not self._world.scenario.background
-        return ToolCard(name, name, {"type": "object"}, HERE[name], approval_s=wait_s, wait=wait)
+        scenario = self._world.scenario
+        wait_s, cancel = 600.0 if scenario.approved else None, scenario.gives_up or None
+        return ToolCard(
+            name, name, {"type": "object"}, HERE[name], approval_s=wait_s, wait=not scenario.background, cancel=cancel
+        )
 
     async def run(self, name: str, arguments: Mapping[str, Any], *, key: str) -> ToolOutcome:
         """See the port. The effect happens in the middle of the time that it takes."""
         world = self._world
         world.effects.begun[name, key] += 1
-        await world.latency()
+        is_slow = world.scenario.gives_up and name == "charge"
+        await (world.clock.sleep_until(world.clock.now() + SLOW_S) if is_slow else world.latency())
         if HERE[name] != "keyed" or not world.effects.done[name, key]:
             world.effects.done[name, key] += 1
         await world.latency()

@@ -10,6 +10,7 @@ from tests.sim.plan import Kind, Plan
 from tests.sim.truth import faults_in
 from tests.sim.world import Scenario, World
 from workers.adapters.memory.runs import MemoryRuns
+from workers.core.chat.cancelling import CANCEL
 
 RUN_ID: Final = "sim-1"
 SCENARIOS: Final = {
@@ -38,6 +39,7 @@ SCENARIOS: Final = {
             background=True,
             signals=((1.1, "interrupt"), (2.5, "interrupt")),
         ),
+        Scenario("background-given-up", (("charge", "fire", "ship"), (CANCEL,)), background=True, gives_up=True),
         Scenario("cited", cites=True),
         Scenario("waits", (("look", "ship"), ("charge",)), waits=True),
         Scenario("waits-cancelled", (("look", "bill"), ("ship",)), signals=((30.0, "cancel"),), waits=True),

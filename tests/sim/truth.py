@@ -10,6 +10,7 @@ from tests.sim import speeches, talks
 from tests.sim.outside import CITED, ELSEWHERE, HERE, answer_of
 from tests.sim.world import World
 from workers.core.chat.calls import first_of
+from workers.core.chat.cancelling import CANCEL
 from workers.ports import RunRecord
 
 _SETTLES: Final = {
@@ -104,6 +105,8 @@ def _told(events: Sequence[Event]) -> list[str]:
     ends = {e.data["call_id"]: e.seq for e in events if e.type in _SETTLES and e.data["call_id"] in behind}
     last = max((e.seq for e in events if e.type == "chat.requested"), default=0)
     wrong = [f"{call} was not over when the run completed" for call in behind - ends.keys()]
+    by_model = [e for e in events if str(e.data.get("by")).startswith("call ") and e.data["call_id"] not in behind]
+    wrong += [f"{each.data['call_id']} was waited for, and cancelled by {each.data['by']}" for each in by_model]
     return wrong + [f"nobody told the model what came of {call}" for call, seq in ends.items() if seq > last]
 
 
@@ -119,7 +122,7 @@ def _effects(world: World, events: Sequence[Event]) -> list[str]:
     told = Counter(names[e.data["call_id"]] for e in events if e.type == "tool.call_result")
     wrong += [
         f"{tool}: {told[tool]} results, {sum(n for (name, _), n in done.items() if name == tool)} effects"
-        for tool in told
+        for tool in told.keys() - {CANCEL}
         if told[tool] > sum(times for (name, _), times in done.items() if name == tool)
     ]
     return wrong
@@ -186,7 +189,8 @@ def _answer(world: World, result: Mapping[str, Any]) -> list[str]:
     """Every call is in the ledger, and only those that may be in doubt are."""
     interrupted = "interrupt" in {kind for _, kind in world.scenario.signals}
     calls = list({first_of(call["call_id"]): call for call in result["tool_calls"]}.values())  # the last tries
-    wanted = sorted(tool for each in world.scenario.rounds for tool in each)
+    wanted = sorted(tool for each in world.scenario.rounds for tool in each if tool != CANCEL)
+    calls = [call for call in calls if call["name"] != CANCEL]
     if sorted(call["name"] for call in calls) != wanted and not result.get("interrupted"):
         return [f"the ledger has {[call['name'] for call in calls]} for {wanted}"]
     wrong = []
@@ -196,6 +200,8 @@ def _answer(world: World, result: Mapping[str, Any]) -> list[str]:
         outages = [*world.plan.faults.values()].count("redis-away")
         too_late = call["state"] == "timed_out" and (world.plan.lossy or outages > 1)
         if interrupted and call["state"] == "cancelled" and call["effect"] == "pure":
+            continue
+        if world.scenario.gives_up and call["name"] == "charge" and call["state"] == "outcome_unknown":
             continue
         right = call["state"] == "succeeded" and call["content"] == answer_of(call["name"])
         if not (right or ((in_doubt or too_late) and (world.plan.faults or world.plan.lossy))):

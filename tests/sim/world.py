@@ -120,6 +120,8 @@ class Scenario:
     """Every call waits for somebody to approve it."""
     background: bool = False
     """No call is waited for."""
+    gives_up: bool = False
+    """The model may cancel what runs in the background."""
     talks: bool = False
     """It is a turn of a conversation, and somebody else has one at the same time."""
     summarised: bool = False

@@ -69,6 +69,7 @@ class Mark:
     show: Shown = "result"
     reconcile: Callable[..., Any] | None = None
     wait: bool = True
+    cancellable: bool | None = None
 
 
 def tool(
@@ -81,14 +82,15 @@ def tool(
     on_interrupt: OnInterrupt | None = None,
     show: Shown = "result",
     wait: bool = True,
+    cancellable: bool | None = None,
     reconcile: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Mark an async or sync function as a tool.
 
     `effect` has no default: what a repeat after a crash would do is the author's to say. The schema comes from the
     signature, the descriptions from the docstring. With `approval` each call waits up to `approval_timeout_s` until
-    somebody signals `approve` or `reject`; `timeout_s` counts from then. `on_interrupt`, `show` and `wait` are those of
-    `api_contracts.chat.ToolSpec`.
+    somebody signals `approve` or `reject`; `timeout_s` counts from then. `on_interrupt`, `show`, `wait`
+    and `cancellable` are those of `api_contracts.chat.ToolSpec`.
 
     `reconcile` is asked, with the arguments of the call, when a worker died while an `at_most_once` call ran: it
     returns `Happened(value)`, `DidNotHappen()`, or None where it does not know; then the call is `outcome_unknown`.
@@ -96,7 +98,6 @@ def tool(
     Raises ValueError for a name that the provider refuses (WIRE 1.4) and for times out of bounds.
     """
     _check_time(timeout_s)
-
     if not 0 < approval_timeout_s <= _LONGEST_APPROVAL_S:
         raise ValueError(f"approval_timeout_s must be over 0 and at most 14 days, not {approval_timeout_s} s")
 
@@ -106,7 +107,8 @@ def tool(
         chosen = name or function.__name__
         if not _NAME.fullmatch(chosen):
             raise ValueError(f"tool name {chosen!r} is refused: 1 to 64 of letters, digits, _ and - (WIRE 1.4)")
-        setattr(function, MARK, Mark(chosen, effect, timeout_s, wait_s, on_interrupt, show, reconcile, wait))
+        given = Mark(chosen, effect, timeout_s, wait_s, on_interrupt, show, reconcile, wait, cancellable)
+        setattr(function, MARK, given)
         return function
 
     return mark

@@ -117,7 +117,7 @@ class Registry:
         card = ToolCard(
             mark.name, (doc.description or "").strip(), schema, mark.effect, mark.timeout_s,
             on_interrupt=mark.on_interrupt, show=mark.show, wait=mark.wait, approval_s=mark.approval_s,
-            reconciles=mark.reconcile is not None,
+            reconciles=mark.reconcile is not None, cancel=mark.cancellable,
         )  # fmt: skip
         self._tools[mark.name] = _Tool(card, function, arguments, context, mark.reconcile)
 

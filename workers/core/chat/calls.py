@@ -253,9 +253,9 @@ def timed_out(call: Call) -> Settling:
     return chat.CallTimedOut(call_id=call_id, content=_TIMED_OUT)
 
 
-def stopped(call: Call, *, begun: bool, letter: SignalArrived | None = None) -> Settling:
-    """Settle a call of a run that ends without it, or that an interrupt stops."""
-    told: dict[str, Any] = {"call_id": call.reserved.call_id}
+def stopped(call: Call, *, begun: bool, letter: SignalArrived | None = None, by: str | None = None) -> Settling:
+    """Settle a call of a run that ends without it, or that an interrupt or the model (`by` a call) stops."""
+    told: dict[str, Any] = {"call_id": call.reserved.call_id, "by": by}
     if letter is not None:
         told |= {"inbox": letter.id, "by": sender(letter)}
     if call.reserved.effect == "pure" or not begun:

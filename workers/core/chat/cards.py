@@ -30,6 +30,8 @@ class ToolCard:
     show: Shown = "result"
     wait: bool = True
     """False: its calls run in the background."""
+    cancel: bool | None = None
+    """Whether the model may cancel calls of it in the background; None: see `cancellable`."""
     approval_s: float | None = None
     """So long a call waits for somebody to approve it; None: it needs no approval."""
 
@@ -37,3 +39,8 @@ class ToolCard:
     def stops(self) -> bool:
         """Whether an interrupt stops its calls: by default those of which nothing can be left half done (FEAT D3)."""
         return self.on_interrupt == "cancel" if self.on_interrupt else self.effect == "pure"
+
+    @property
+    def cancellable(self) -> bool:
+        """Whether the model may cancel its calls: by default, too, those of which nothing can be left half done."""
+        return self.effect == "pure" if self.cancel is None else self.cancel

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from api_contracts import chat
 from api_contracts.chat import ChatRequest
 from api_contracts.runs import EventData
-from workers.core.chat import acts, calls
+from workers.core.chat import acts, calls, cancelling
 from workers.core.chat.arguments import Unfit, arguments_of, canonical
 from workers.core.chat.cards import CATCH_ALL, ToolCard
 from workers.core.chat.schema import BadSchema, Schema, schema_of
@@ -23,7 +24,7 @@ class Dispatch:
     ) -> None:  # fmt: skip
         self._run_id = run_id
         self._request = request
-        self._cards = cards
+        self._cards = cards = cancelling.with_cancel(cards)
         self._secret = secret
         self._state = state
         self._emit = emit
@@ -44,6 +45,11 @@ class Dispatch:
         return (
             [replace(call, call_id=call_id) for call, call_id in zip(wanted, batch, strict=True)] if batch else wanted
         )
+
+    def offered(self) -> Mapping[str, ToolCard]:
+        """Return the tools that the model may call next."""
+        idle = self._cards.get(cancelling.CANCEL) is cancelling.CARD and not self._cancellable()
+        return {name: card for name, card in self._cards.items() if not (idle and card is cancelling.CARD)}
 
     def is_open(self, call_id: str) -> bool:
         """Whether the call is reserved and has no result yet."""
@@ -240,7 +246,9 @@ class Dispatch:
         told = self._state.was_told(wanted.name, self._state.round)
         refusal = calls.refusal_of(wanted, card, self._schemas.get(card.name) if card else None, free=free, told=told)
         most = self._request.limits.repeats
-        return calls.repeated(most) if refusal is None and self._times_made(wanted) >= most else refusal
+        if refusal or card is cancelling.CARD:  # without an id it says the same of other calls
+            return refusal
+        return calls.repeated(most) if self._times_made(wanted) >= most else None
 
     def _times_made(self, wanted: calls.Wanted) -> int:
         """Return how many other calls of the run are the same, each with all its tries."""
@@ -271,6 +279,9 @@ class Dispatch:
         if card.where == "worker":
             if call.state == "reserved":
                 self._emit(chat.CallStarted(call_id=card.call_id), now)
+            if self._cards.get(card.name) is cancelling.CARD:
+                self._cancel(card.call_id, arguments, now)
+                return
             key = card.task_id or card.call_id
             name = card.name
             if name not in self._cards:
@@ -285,6 +296,25 @@ class Dispatch:
                 arguments, card.effect,
             )
         )  # fmt: skip
+
+    def _cancel(self, by: str, arguments: Mapping[str, Any], now: float) -> None:
+        """Make the model's call to cancel another: all of it is on record before the tool is told."""
+        call = cancelling.chosen(arguments, self._cancellable())
+        if isinstance(call, str):
+            self.settle(chat.CallFailed(call_id=by, content=call, detail="nothing was cancelled"), now)
+            return
+        call_id, is_here = call.reserved.call_id, self._is_here(call)
+        self._sending.discard(call_id)
+        self.settle(calls.stopped(call, begun=self._may_have_begun(call), by=f"call {by}"), now)
+        self.settle(chat.CallResult(call_id=by, content=cancelling.told(call)), now)
+        if is_here:
+            self._out.append(acts.StopTool(call_id))
+
+    def _cancellable(self) -> list[Call]:
+        """Return the calls that the model may cancel: it was told that they run, and knows of no end."""
+        running = (self._state.calls[call_id] for call_id in self._state.background)
+        cards = ((call, self._card(call.reserved.name)) for call in running if not call.settled)
+        return [call for call, card in cards if card and card.cancellable]
 
     def _may_have_begun(self, call: Call) -> bool:
         if call.waits:

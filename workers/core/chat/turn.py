@@ -62,7 +62,6 @@ class ChatTurn(Heeding):
         super().__init__(self.state, request.deadline_s, places=len(self._route) or 1, retries=request.limits.retries)
         self._run_id = run_id
         self._request = request
-        self._cards = cards
         self._form = form_of(request.response_format)
         self._calls = Dispatch(run_id, request, cards, secret, self.state, self._emit, self._acts)
         self._meter = Meter(request, prices, queued_at)
@@ -229,7 +228,7 @@ class ChatTurn(Heeding):
         )
         self._emit(event, now)
         tools = means.leaves_tools(self._request.limits, self.state, round_)
-        body = body_of(self._request, self._cards, self.state.messages, round_=round_, tools=tools)
+        body = body_of(self._request, self._calls.offered(), self.state.messages, round_=round_, tools=tools)
         self._meter.body = body = self._talk.shaped(body, asked.model)
         self._acts.append(acts.AskModel(event.attempt, body, asked.credential))
 
@@ -250,7 +249,7 @@ class ChatTurn(Heeding):
         state = self.state
         body = self._meter.body
         if body.get("tool_choice") != "none" and self._form is None and body["model"] in self._text_calls:
-            answer = with_calls(answer, self._cards)
+            answer = with_calls(answer, self._calls.offered())
         taken = {call.reserved.provider_id for call in state.calls.values()}
         taken.update(call["id"] for message in self._talk.messages for call in message.get("tool_calls") or ())
         message, _ = calls.numbered(answer, state.round, taken)
