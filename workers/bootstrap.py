@@ -74,6 +74,7 @@ from workers.ports import (
 from workers.runners.allowance import Allowance
 from workers.runners.batch import BatchParts, BatchPerformer
 from workers.runners.chat import ChatPerformer
+from workers.runners.chime import INTERVAL_S, Chime
 from workers.runners.circuits import Circuits
 from workers.runners.drive import DriverServices, Performer
 from workers.runners.lacking import Lacking
@@ -157,6 +158,7 @@ class WorkerKinds:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._secret = secrets.token_hex(16)
+        self._chime = Chime(parts.clock, random.random() * INTERVAL_S)
 
     def prepare(
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any], at: float
@@ -193,7 +195,7 @@ class WorkerKinds:
             cards[CATCH_ALL] = other
         performer = ChatPerformer(
             run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random, parts.circuits, parts.talks,
-            parts.pace(chat.lane), parts.allowance(run_id, chat),
+            parts.pace(chat.lane), parts.allowance(run_id, chat), self._chime,
         )  # fmt: skip
         try:
             return ChatTurn(run_id, chat, cards, at, self._secret, parts.prices, parts.text_calls), performer
@@ -215,7 +217,7 @@ class WorkerKinds:
         parts = self._parts
         performer = ChatPerformer(
             run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random, parts.circuits,
-            pace=parts.pace(request.lane), allowance=parts.allowance(run_id, request),
+            pace=parts.pace(request.lane), allowance=parts.allowance(run_id, request), chime=self._chime,
         )  # fmt: skip
         return CiteAnswer(run_id, request, at, parts.references), performer
 

@@ -34,8 +34,8 @@ from workers.core.chat.body import chars_of
 from workers.core.chat.coalesce import Coalescer
 from workers.core.runs.frame import Effect
 from workers.ports import PROGRESS, AnswerTimes, Bell, ChatModel, Clock, ProviderFailed, StoreUnavailable, ToolBox
-from workers.runners.alarm import Alarm
 from workers.runners.allowance import Allowance
+from workers.runners.chime import INTERVAL_S, Chime, Timer
 from workers.runners.circuits import Circuits
 from workers.runners.follow_ups import FollowUps
 from workers.runners.pacing import Pace
@@ -56,7 +56,7 @@ class ChatPerformer:
     def __init__(
         self, run_id: str, model: ChatModel, tools: ToolBox, bell: Bell, clock: Clock, chance: Callable[[], float],
         circuits: Circuits, talks: Talks | None = None, pace: Pace | None = None,
-        allowance: Allowance | None = None,
+        allowance: Allowance | None = None, chime: Chime | None = None,
     ) -> None:  # fmt: skip
         self._run_id = run_id
         self._model = model
@@ -68,6 +68,7 @@ class ChatPerformer:
         self._pace = pace
         self._allowance = allowance
         self._talks = talks
+        self._chime = chime or Chime(clock)
         self._follow_ups: dict[str, Callable[[], Awaitable[None]]] = {}
         self._after = FollowUps()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -132,61 +133,61 @@ class ChatPerformer:
         post(await act)
 
     async def _answer(self, ask: AskModel, post: Post) -> None:
-        coalescer = Coalescer()
+        coalescer = Coalescer(INTERVAL_S, phase_s=self._chime.phase_s)
 
         def said(piece: tuple[str, str] | None) -> None:
             if piece:
                 post(ModelSaid(ask.attempt, *piece))
 
-        alarm = Alarm(self._clock, lambda: said(coalescer.flush()))
+        timer = self._chime.timer(lambda: said(coalescer.flush(self._clock.now())))
         try:
-            verdict = await self._allowed(ask, coalescer, alarm, said)
+            verdict = await self._allowed(ask, coalescer, timer, said)
         except ProviderFailed as exc:
             verdict = exc.failure
         finally:
-            alarm.set(None)
-        said(coalescer.flush())
+            timer.set(None)
+        said(coalescer.flush(self._clock.now()))
         if isinstance(verdict, Failure):
             post(ModelFailed(ask.attempt, verdict, self._chance()))
         else:
             post(ModelAnswered(ask.attempt, *verdict))
 
-    async def _allowed(self, ask: AskModel, coalescer: Coalescer, alarm: Alarm, said: Callable[..., None]) -> Verdict:
+    async def _allowed(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
         """Reserve what the attempt may cost before anything else: whoever has to wait for money must take no turn."""
         if self._allowance is None:
-            return await self._paced(ask, coalescer, alarm, said)
+            return await self._paced(ask, coalescer, timer, said)
         reserved = await self._allowance.reserve(ask.attempt, ask.body)
         try:
-            verdict = await self._paced(replace(ask, body=reserved.body), coalescer, alarm, said)
+            verdict = await self._paced(replace(ask, body=reserved.body), coalescer, timer, said)
         except ProviderFailed as exc:
             verdict = exc.failure
         await self._allowance.settle(reserved, verdict if isinstance(verdict, Failure) else verdict[0])
         return verdict
 
-    async def _paced(self, ask: AskModel, coalescer: Coalescer, alarm: Alarm, said: Callable[..., None]) -> Verdict:
+    async def _paced(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
         """Wait for the attempt's turn first: a circuit's one probe must not wait for it."""
         if self._pace is None:
-            return await self._admitted(ask, coalescer, alarm, said)
+            return await self._admitted(ask, coalescer, timer, said)
         ticket = await self._pace.enter(ask.credential, ask.body)
         try:
-            verdict = await self._admitted(ask, coalescer, alarm, said)
+            verdict = await self._admitted(ask, coalescer, timer, said)
         except ProviderFailed as exc:
             verdict = exc.failure
         await self._pace.ended(ticket, verdict if isinstance(verdict, Failure) else verdict[0])
         return verdict
 
-    async def _admitted(self, ask: AskModel, coalescer: Coalescer, alarm: Alarm, said: Callable[..., None]) -> Verdict:
+    async def _admitted(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
         account, model = ask.credential, str(ask.body["model"])
         entered = await self._circuits.enter(account, model)
         try:
-            verdict = await self._stream(ask, coalescer, alarm, said)
+            verdict = await self._stream(ask, coalescer, timer, said)
         except ProviderFailed as exc:
             verdict = exc.failure
         failure = verdict if isinstance(verdict, Failure) else None
         await self._circuits.ended(entered, account, model, failure)
         return verdict
 
-    async def _stream(self, ask: AskModel, coalescer: Coalescer, alarm: Alarm, said: Callable[..., None]) -> Verdict:
+    async def _stream(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
         assembler = DeltaAssembler(prompt_chars=chars_of(ask.body["messages"]), n=ask.body.get("n") or 1)
         request_id, times = f"{self._run_id}.{ask.attempt}", AnswerTimes()
         asked_at, first_at = self._clock.now(), None
@@ -200,7 +201,7 @@ class ChatPerformer:
                         said(coalescer.add(piece.text, piece.reasoning, now))
                 if first_at is None and assembler.has_output:
                     first_at = now
-                alarm.set(coalescer.deadline)
+                timer.set(coalescer.deadline)
         answer = assembler.finish()
         if isinstance(answer, Failure):
             return answer

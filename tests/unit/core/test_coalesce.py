@@ -11,63 +11,87 @@ pytestmark = pytest.mark.requirement("CHAT-02")
 
 def test_the_first_piece_goes_out_at_once() -> None:
     coalescer = Coalescer()
-    assert coalescer.add("a", "", 5.0) == ("a", "")
+    assert coalescer.add("a", "", 3.0) == ("a", "")
     assert coalescer.deadline is None
 
 
 def test_later_pieces_wait_for_the_rest_of_the_interval() -> None:
     coalescer = Coalescer(interval_s=0.03)
-    coalescer.add("a", "", 5.0)
-    assert coalescer.add("b", "", 5.01) is None
-    assert coalescer.add("c", "", 5.02) is None
-    assert coalescer.deadline == pytest.approx(5.03)
-    assert coalescer.flush() == ("bc", "")
-    assert (coalescer.deadline, coalescer.flush()) == (None, None)
-    assert coalescer.add("d", "", 5.04) is None
-    assert coalescer.deadline == pytest.approx(5.06)
+    coalescer.add("a", "", 3.0)
+    assert coalescer.add("b", "", 3.01) is None
+    assert coalescer.add("c", "", 3.02) is None
+    assert coalescer.deadline == pytest.approx(3.03)
+    assert coalescer.flush(3.03) == ("bc", "")
+    assert (coalescer.deadline, coalescer.flush(3.03)) == (None, None)
+    assert coalescer.add("d", "", 3.04) is None
+    assert coalescer.deadline == pytest.approx(3.06)
+
+
+@given(st.floats(0, 2e9), st.floats(0, 0.03))
+def test_all_of_one_phase_wait_for_the_same_moment_and_none_longer_than_the_interval(now: float, phase: float) -> None:
+    late, early = Coalescer(interval_s=0.03, phase_s=phase), Coalescer(interval_s=0.03, phase_s=phase)
+    late.add("a", "", now + 0.01)
+    early.add("a", "", now)
+    late.add("b", "", now + 0.01)
+    early.add("b", "", now)
+    assert late.deadline is not None
+    assert early.deadline is not None
+    assert now < early.deadline <= now + 0.0301
+    assert late.deadline == early.deadline or late.deadline == pytest.approx(early.deadline + 0.03, abs=1e-6)
+
+
+def test_the_moment_itself_opens_the_next_interval() -> None:
+    coalescer, moment = Coalescer(interval_s=0.03), 1_700_000_000.0
+    for _ in range(1000):
+        coalescer.add("a", "", moment)
+        coalescer.add("b", "", moment)
+        assert coalescer.deadline == pytest.approx(moment + 0.03, abs=0.0201)
+        assert coalescer.deadline - moment > 1e-5, "or the same moment would be rung for again"
+        moment = coalescer.deadline
+        coalescer.flush(moment)
 
 
 def test_a_piece_after_the_deadline_takes_what_is_held_with_it() -> None:
     coalescer = Coalescer(interval_s=0.03)
-    coalescer.add("a", "", 5.0)
-    coalescer.add("b", "", 5.01)
-    assert coalescer.add("c", "", 5.03) == ("bc", "")
+    coalescer.add("a", "", 3.0)
+    coalescer.add("b", "", 3.01)
+    assert coalescer.add("c", "", 3.03) == ("bc", "")
 
 
 def test_a_piece_after_a_quiet_interval_goes_out_at_once() -> None:
     coalescer = Coalescer(interval_s=0.03)
-    coalescer.add("a", "", 5.0)
-    assert coalescer.add("b", "", 5.04) == ("b", "")
+    coalescer.add("a", "", 3.0)
+    assert coalescer.add("b", "", 3.04) == ("b", "")
 
 
 @pytest.mark.parametrize("piece", ["x" * 512, "é" * 256])
 def test_a_kilobyte_does_not_wait(piece: str) -> None:
     coalescer = Coalescer(limit_bytes=1024)
-    coalescer.add("a", "", 5.0)
-    assert coalescer.add(piece, "", 5.001) is None
-    assert coalescer.add(piece, "", 5.002) == (piece * 2, "")
-    assert coalescer.add("b", "", 5.003) is None
+    coalescer.add("a", "", 3.0)
+    assert coalescer.add(piece, "", 3.001) is None
+    assert coalescer.add(piece, "", 3.002) == (piece * 2, "")
+    assert coalescer.add("b", "", 3.003) is None
 
 
 def test_the_first_text_after_a_thought_takes_the_thought_along_and_does_not_wait() -> None:
     coalescer = Coalescer()
-    assert coalescer.add("", "hm", 5.0) == ("", "hm")
-    assert coalescer.add("", "m", 5.001) is None
-    assert coalescer.add("Yes", "", 5.002) == ("Yes", "m")
+    assert coalescer.add("", "hm", 3.0) == ("", "hm")
+    assert coalescer.add("", "m", 3.001) is None
+    assert coalescer.add("Yes", "", 3.002) == ("Yes", "m")
 
 
 def test_a_thought_after_text_lets_the_text_go_first() -> None:
     coalescer = Coalescer()
-    coalescer.add("a", "", 5.0)
-    assert coalescer.add("b", "", 5.001) is None
-    assert coalescer.add("", "hm", 5.002) == ("b", "")
-    assert coalescer.flush() == ("", "hm")
+    coalescer.add("a", "", 3.0)
+    assert coalescer.add("b", "", 3.001) is None
+    assert coalescer.add("", "hm", 3.002) == ("b", "")
+    assert coalescer.flush(3.002) == ("", "hm")
 
 
 def test_nothing_publishes_nothing() -> None:
     coalescer = Coalescer()
-    assert coalescer.add("", "", 5.0) is None
-    assert (coalescer.deadline, coalescer.flush()) == (None, None)
+    assert coalescer.add("", "", 3.0) is None
+    assert (coalescer.deadline, coalescer.flush(3.0)) == (None, None)
 
 
 PIECES = st.lists(
@@ -82,9 +106,9 @@ def test_nothing_is_lost_doubled_or_moved(pieces: list[tuple[str, str, float]], 
     for number, (text, reasoning, pause) in enumerate(pieces):
         now += pause
         if coalescer.deadline is not None and coalescer.deadline <= now:
-            published.append(coalescer.flush())
+            published.append(coalescer.flush(now))
         text, reasoning = text and f"t{number};", reasoning and f"r{number};"
         said += reasoning + text
         published.append(coalescer.add(text, reasoning, now))
-    published.append(coalescer.flush())
+    published.append(coalescer.flush(now))
     assert "".join(reasoning + text for text, reasoning in filter(None, published)) == said

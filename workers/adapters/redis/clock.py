@@ -21,6 +21,8 @@ _log = structlog.get_logger(__name__)
 EVERY_S: Final = 30.0
 """Between two looks at Redis' clock; quartz strays by some milliseconds in that time."""
 _AGAIN_S: Final = 1.0
+_LEAST_S: Final = 0.001
+"""uvloop counts whole milliseconds and takes half of one for none: the loop would turn idly until it is over."""
 _STEP_S: Final = 1.0
 """A correction that is larger is worth a line in the log: somebody set a clock."""
 
@@ -49,7 +51,7 @@ class RedisClock:
     async def sleep_until(self, when: float) -> None:
         """See the port. Whoever sleeps when the clock is corrected wakes by the corrected time, or is up already."""
         while (left := when - self.now()) > 0:  # noqa: ASYNC110 - there is no event: time is what is waited for
-            await asyncio.sleep(min(left, EVERY_S))
+            await asyncio.sleep(min(max(left, _LEAST_S), EVERY_S))
 
     async def anchor(self) -> None:
         """Look at Redis' clock. Raise `StoreUnavailable`.
