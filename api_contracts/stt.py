@@ -5,9 +5,10 @@ whatever happens to connections and workers. Positions named `_at` count samples
 
 The audio stream (`keys.audio`) is a Redis stream that anyone may append to. An entry has exactly one of two fields:
 
-    a   raw audio: signed 16-bit little-endian samples (low byte first), 16 000 a second, one channel, no header.
-        0.1 s is 3 200 bytes. Any size does, 20 to 400 ms is sensible; the stream's order is the order of time. A
-        sample may be cut in two by the end of an entry: its other byte is the next entry's first.
+    a   raw audio in the form that the request names, no header: as it is by default, signed 16-bit little-endian
+        samples (low byte first), 16 000 a second, one channel, 0.1 s is 3 200 bytes. Any size does, 20 to 400 ms is
+        sensible; the stream's order is the order of time. A sample may be cut in two by the end of an entry: its
+        other bytes are the next entry's first.
     c   a control: one JSON object in UTF-8, `{"type": ...}` as `AudioControl` below.
 
 So `XADD <key> * a <bytes>` speaks and `XADD <key> * c {"type":"end"}` hangs up. What follows the end is not heard.
@@ -19,11 +20,10 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from api_contracts.audio import SAMPLE_RATE as SAMPLE_RATE
+from api_contracts.audio import Encoding, SttSource
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Request, Result, UsageEvent
-
-SAMPLE_RATE: Final = 16_000
-"""Samples a second of every session's timeline, and of the provider's wire (WIRE 2.4)."""
 
 Granularity = Literal["word", "segment"]
 GapCause = Literal["lost", "cancelled", "failed", "unconfirmed"]
@@ -76,9 +76,10 @@ class SttOptions(_Value):
 class SttRequest(SttOptions, Request):
     """A live session. It ends by the control `end`, by a signal, or by one of its limits."""
 
-    sample_rate: Literal[16000] = 16000
-    encoding: Literal["s16"] = "s16"
-    channels: Literal[1] = 1
+    sample_rate: int = Field(default=SAMPLE_RATE, ge=8_000, le=48_000, strict=True)
+    """Of the audio stream, as are `encoding` and `channels`: see `SttSource`."""
+    encoding: Encoding = "s16"
+    channels: Literal[1, 2] = 1
     timestamps: list[Granularity] = Field(default_factory=lambda: list(get_args(Granularity)), max_length=2)
     """Which lists the result carries. The provider is always asked for both: words are told apart by their times."""
     idle_timeout_s: float = Field(default=60.0, ge=1, le=3600)
@@ -86,13 +87,18 @@ class SttRequest(SttOptions, Request):
     max_duration_s: float = Field(default=4 * 3600.0, ge=1, le=86_400)
     """From the session's start; then it closes as by `end`."""
 
-    @field_validator("sample_rate", "encoding", "channels", mode="before")
+    @field_validator("channels", mode="before")
     @classmethod
-    def _is_the_wires_own_form(cls, value: Any, info: Any) -> Any:
-        """Say what to send, not only that this is wrong."""
-        if isinstance(value, bool) or value != cls.model_fields[info.field_name].default:
-            raise ValueError(f"{value!r:.40} is not taken yet: send 16000 Hz, s16 (16-bit little-endian), 1 channel")
+    def _is_a_number(cls, value: Any) -> Any:
+        """To Python True is 1."""
+        if isinstance(value, bool):
+            raise ValueError("1 or 2")
         return value
+
+    @property
+    def source(self) -> SttSource:
+        """The form of the audio stream."""
+        return SttSource(sample_rate=self.sample_rate, encoding=self.encoding, channels=self.channels)
 
 
 # -- the audio stream's controls ---------------------------------------------------------------------------------------
@@ -203,6 +209,8 @@ class SttResult(Result):
     audio: AudioMeters = AudioMeters()
     coverage: Coverage = Coverage()
     connections: int = 0
+    source: SttSource | None = None
+    """The form that the audio came in; None in results of releases before it was recorded."""
     ended_by: EndReason = "end"
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds from the submit: `queued_s` to the first lease, `connected_s`, `first_text_s`, `first_final_s`,
@@ -223,6 +231,8 @@ class SttConnected(EventData):
     """The options in force, when the audio stream changed them."""
     options_entry: str | None = None
     """The entry of the audio stream that last changed them."""
+    source: SttSource | None = None
+    """What the audio is converted from; None when the provider gets it as it came."""
 
 
 class SttStartOfSpeech(EventData):
@@ -267,6 +277,10 @@ class SttFinal(EventData):
     """Where that entry ends, in samples (rounded down)."""
     anchor_half: int | None = None
     """The entry's last byte, when it is the first half of a sample."""
+    anchor_rest: str | None = None
+    """Where the audio is converted: the entry's last bytes in hexadecimal, when they begin a frame."""
+    anchor_phase: int | None = None
+    """Where the audio is converted: how far into sample `anchor_at` the entry ends, in parts of `1 / sample_rate`."""
 
 
 class SttRetracted(EventData):
@@ -295,6 +309,8 @@ class SttUsage(UsageEvent):
     anchor_entry: str
     anchor_at: int
     anchor_half: int | None = None
+    anchor_rest: str | None = None
+    anchor_phase: int | None = None
 
 
 class SttGap(EventData):

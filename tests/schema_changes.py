@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from api_contracts.signals import SIGNALS
 
 Schema = Mapping[str, Any]
@@ -24,6 +26,8 @@ def _is_written(name: str) -> bool:
 
 
 def _changes(path: str, old: Any, new: Any, *, written: bool) -> Iterator[str]:
+    if written and "const" in old and Draft202012Validator(new).is_valid(old["const"]):
+        return  # the only choice there was can still be made
     for field, before in old.get("properties", {}).items():
         if field not in new.get("properties", {}):
             yield f"{path}.{field} is gone"

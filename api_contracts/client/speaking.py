@@ -58,7 +58,7 @@ class Session:
         self.run_id = run_id
 
     def send_audio(self, pcm: Pcm) -> bool:
-        """Append audio (s16le, 16 kHz, mono; any length); return False when the session is over and nobody listens.
+        """Append audio in the form that the request names, any length; return False when the session is over.
 
         Raises RunNotFound. Raises redis' ConnectionError when Redis is away: then the piece may or may not be there.
         """
@@ -169,7 +169,7 @@ class AsyncSession:
 def audio_calls(run_id: str, pcm: Pcm, ttl_s: float) -> Iterator[ScriptCall]:
     """Yield the appends of this audio, in order; none for no audio. Raises TypeError for what is no bytes."""
     if not isinstance(pcm, Pcm):
-        raise TypeError(f"audio is bytes (signed 16-bit little-endian samples), not {type(pcm).__name__}")
+        raise TypeError(f"audio is bytes, not {type(pcm).__name__}")
     data = bytes(pcm)
     for start in range(0, len(data), MOST_BYTES):
         yield audio_call(run_id, "a", data[start : start + MOST_BYTES], ttl_s=ttl_s)

@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soxr
 from redis import Redis
 
 from api_contracts import keys
@@ -113,6 +115,23 @@ def exactly(events: Sequence[Event], result: SttResult, words: Sequence[str]) ->
     assert result.coverage.share == 1.0
     assert not result.coverage.gaps
     return result.status == "completed"
+
+
+@pytest.mark.requirement("STT-03")
+def test_audio_of_another_form_is_heard_as_well(cluster: Cluster) -> None:
+    """As a browser has it, all at once, in pieces that cut frames in two."""
+    words = some_words(8)
+    sound = np.frombuffer(sound_of(words), "<i2").astype(np.float32) / 32_768
+    browser = np.repeat(soxr.resample(sound, 16_000, 48_000), 2).tobytes()
+    opened = {"sample_rate": 48_000, "encoding": "f32", "channels": 2}
+    session = cluster.client.stt.open(opened)
+    for start in range(0, len(browser), 50_001):
+        session.send_audio(browser[start : start + 50_001])
+    session.end()
+    events, result = finished(cluster, session.run_id)
+    assert exactly(events, result, words)
+    assert result.source is not None
+    assert result.source.model_dump() == opened
 
 
 @pytest.mark.requirement("STT-01", "STT-04", "STT-05", "RUN-13")

@@ -1,4 +1,4 @@
-"""Every option of a session on a real socket: byte by byte, and as the stand-in reads it, which shares no code with us."""
+"""Every option on a real socket: byte by byte, and as the stand-in reads it, which shares no code with us."""
 
 import asyncio
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ EVERYTHING = SttOptions(
 QUERIES: Mapping[str, tuple[str, SttOptions, Parameters]] = {
     "unset": ("response_format=verbose_json&text_timeout_seconds=1.0", SttOptions(), Parameters(text_timeout_s=1.0)),
     "set": (
-        "response_format=verbose_json&language=zh-hant&prompt=a+b%26c%3D%C3%BC&temperature=0.0&model=m&skip_vad=false"
-        "&vad_kwargs=%7B%22min_silence%22%3Atrue%2C%22threshold%22%3A0.15%7D&text_timeout_seconds=2.5&max_retries=3",
+        ("response_format=verbose_json&language=zh-hant&prompt=a+b%26c%3D%C3%BC&temperature=0.0&model=m&skip_vad=false"
+        "&vad_kwargs=%7B%22min_silence%22%3Atrue%2C%22threshold%22%3A0.15%7D&text_timeout_seconds=2.5&max_retries=3"),
         EVERYTHING,
         Parameters(
             language="zh-hant", prompt="a b&c=ü", model="m", vad={"min_silence": True, "threshold": 0.15},

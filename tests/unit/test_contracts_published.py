@@ -175,5 +175,17 @@ def test_another_type_or_a_narrower_choice_breaks() -> None:
     assert changed("SttRequest", sample_rate={"maximum": 1}) != []
 
 
+def test_more_than_the_one_choice_that_there_was_breaks_nobody_who_writes() -> None:
+    one = {"properties": {"channels": {"const": 1, "type": "integer"}}}
+    for more, breaks in (
+        ({"enum": [1, 2]}, False),
+        ({"minimum": 1}, False),
+        ({"enum": [2]}, True),
+        ({"const": 2}, True),
+    ):
+        assert bool(breaking("SttRequest", one, {"properties": {"channels": more}})) is breaks
+        assert breaking("SttResult", one, {"properties": {"channels": more}}) != []
+
+
 def test_a_value_that_is_no_more_breaks() -> None:
     assert breaking("ChatDelta", json_schemas()["ChatDelta"], None) == ["ChatDelta is gone"]

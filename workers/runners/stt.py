@@ -26,7 +26,6 @@ from workers.runners.speech_line import Line, Post
 _log = structlog.get_logger(__name__)
 
 _READ_AGAIN_S = 0.5
-_SAMPLE_BYTES = 2
 
 
 class SttPerformer:
@@ -105,7 +104,7 @@ class SttPerformer:
             nonlocal is_whole
             if not is_whole:
                 is_whole = True
-                post(AudioMissing(_samples_between(after, entry)))
+                post(AudioMissing(_samples_between(after, entry.id), len(entry.pcm or b"")))
             pcm = entry.pcm
             post(ControlArrived(entry.id, entry.control) if pcm is None else AudioArrived(entry.id, pcm))
 
@@ -127,10 +126,10 @@ class SttPerformer:
             _log.debug("stt.not_trimmed", run_id=self._run_id, error=str(exc))
 
 
-def _samples_between(entry_id: str, entry: AudioEntry) -> int:
-    """Return about how many samples were written between two entries, by the milliseconds in their ids.
+def _samples_between(entry_id: str, later: str) -> int:
+    """Return about how many samples were spoken from one entry to another, by the milliseconds in their ids.
 
-    A live producer writes a piece when it is spoken, so the later entry's own samples came just before its id.
+    A live producer writes a piece when it is spoken.
     """
-    passed_ms = max(0, int(entry.id.split("-")[0]) - int(entry_id.split("-")[0]))
-    return max(0, passed_ms * SAMPLE_RATE // 1000 - len(entry.pcm or b"") // _SAMPLE_BYTES)
+    passed_ms = max(0, int(later.split("-")[0]) - int(entry_id.split("-")[0]))
+    return passed_ms * SAMPLE_RATE // 1000

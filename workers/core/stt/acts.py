@@ -71,9 +71,14 @@ class ControlArrived:
 
 @dataclass(frozen=True, slots=True)
 class AudioMissing:
-    """Between the entry before and the entry after, audio is gone (trimmed or lost): so many samples, at best guess."""
+    """Between the entry before and the entry after, audio is gone (trimmed or lost).
+
+    `samples` of the timeline passed from the one to the other, at best guess; the later entry's own audio, so many
+    bytes, were the last of them.
+    """
 
     samples: int
+    followed_by: int = 0
 
 
 @dataclass(frozen=True, slots=True)

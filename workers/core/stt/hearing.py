@@ -100,9 +100,7 @@ def _finals(
             language=language_of(said),
             glued=is_glued(said) or None,
             estimated=None if all(word.timed for word in said) else True,
-            anchor_entry=anchor.entry,
-            anchor_at=anchor.at,
-            anchor_half=anchor.half,
+            **anchor.told(),
         )
 
 

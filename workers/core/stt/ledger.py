@@ -3,9 +3,11 @@
 It owns state, timeline, meters and what is told of words; `session` owns connections and time.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from api_contracts import stt
+from api_contracts.audio import SttSource
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Status
 from api_contracts.stt import SAMPLE_RATE, EndReason, GapCause, SttRequest
@@ -16,7 +18,7 @@ from workers.core.stt.hearing import Hearing
 from workers.core.stt.meters import Meters
 from workers.core.stt.result import coverage_of, result_of, uncovered
 from workers.core.stt.state import SttState
-from workers.core.stt.timeline import Hole, Timeline
+from workers.core.stt.timeline import Anchor, Hole, Timeline
 
 _STATUS: dict[EndReason, Status] = {
     "end": "completed", "idle": "completed", "max_duration": "completed", "cancelled": "cancelled", "failed": "failed",
@@ -33,9 +35,11 @@ class Ledger:
 
     def __init__(self, run_id: str, request: SttRequest, queued_at: float) -> None:
         self.state = SttState(queued_at)
-        self.timeline = Timeline(self.state.anchor)
+        self.timeline = _timeline(self.state.anchor, [], request.source)
         self.hearing = Hearing()
         self._meters = Meters(self.state.meters)
+        self.source = None if request.source.is_wire else request.source
+        """What the audio is converted from, if it is."""
         self._run_id = run_id
         self._request = request
         self._acts: list[Action] = []
@@ -48,7 +52,7 @@ class Ledger:
             return
         self._is_open, self._trimmed_at = True, self.state.anchor.at
         holes = [Hole(gap.start, gap.end, gap.after) for gap in self.state.gaps if gap.after is not None]
-        self.timeline = Timeline(self.state.anchor, holes)
+        self.timeline = _timeline(self.state.anchor, holes, self._request.source)
         self._meters = Meters(self.state.meters)
 
     def emit(self, event: EventData, now: float) -> None:
@@ -122,6 +126,7 @@ class Ledger:
         """Make the last words final, account for all audio, and finish. Without a `cause` all of it was heard."""
         self.last_words(None if cause else conn, now)
         self.end_of_speech(now)
+        self.timeline.drain()  # nobody sends it any more, but it was taken
         received = max(self.timeline.end, self.state.settled, *(gap.end for gap in self.state.gaps))
         if cause is not None:
             for start, end in uncovered(self.state, received):
@@ -162,9 +167,7 @@ class Ledger:
         usage = stt.SttUsage(
             audio=audio,
             settled_at=settled,
-            anchor_entry=anchor.entry,
-            anchor_at=anchor.at,
-            anchor_half=anchor.half,
+            **anchor.told(),
             **self._request.account(),
         )
         self.emit(usage, now)
@@ -180,3 +183,11 @@ class Ledger:
         if anchor.at >= self._trimmed_at + _TRIM_EVERY:
             self._trimmed_at = anchor.at
             self.act(acts.TrimAudio(anchor.entry))
+
+
+def _timeline(anchor: Anchor, holes: Iterable[Hole], source: SttSource) -> Timeline:
+    if source.is_wire:
+        return Timeline(anchor, holes)
+    from workers.core.stt.converted import ConvertedTimeline  # 20 MB of numpy, for those who need it
+
+    return ConvertedTimeline(anchor, holes, source)

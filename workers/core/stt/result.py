@@ -70,6 +70,7 @@ def result_of(
         segments=_segments(finals) if "segment" in request.timestamps else [],
         language=_language(words),
         connections=state.connections,
+        source=request.source,
         ended_by=ended_by,
         timings=_timings(state, now),
     )

@@ -42,6 +42,7 @@ class SttSession:
     def __init__(self, run_id: str, request: SttRequest, queued_at: float) -> None:
         options = SttOptions(**{name: getattr(request, name) for name in SttOptions.model_fields})
         self._request = request
+        self._source = request.source
         self._ledger = Ledger(run_id, request, queued_at)
         self._wire = Wire(run_id, request.credential, options, self._ledger)
         self._late_at = deadline_of(queued_at, request.deadline_s)
@@ -149,12 +150,18 @@ class SttSession:
         timeline = self._ledger.timeline
         if isinstance(fact, acts.AudioMissing):
             most = int(self._request.max_duration_s * stt.SAMPLE_RATE)  # ids that are no times make any guess
-            self._ledger.missing(min(fact.samples, most), now)
+            own = self._source.samples_in(fact.followed_by)
+            self._ledger.missing(min(max(0, fact.samples - own), most), now)
         elif timeline.is_new(fact.entry_id):
             self._audio_at = now
             if isinstance(fact, acts.ControlArrived):
                 self._control(fact.entry_id, fact.data, now)
-            elif self._wire.feed(timeline.add(fact.entry_id, fact.pcm), fact.pcm, now):
+            else:
+                self._speak(timeline.take(fact.entry_id, fact.pcm), now)
+
+    def _speak(self, pieces: list[tuple[int, bytes]], now: float) -> None:
+        for at, pcm in pieces:
+            if self._wire.feed(at, pcm, now):
                 self._expect_usage(now)
 
     def _control(self, entry: str, data: Mapping[str, Any], now: float) -> None:
@@ -186,6 +193,7 @@ class SttSession:
     def _hang_up(self, why: EndReason, now: float) -> None:
         """Ask for the rest of the transcript; when there is nothing to ask for, be done."""
         self._ending = why
+        self._speak(self._ledger.timeline.drain(), now)
         if self._ledger.timeline.end <= self.state.settled and not self._wire.is_asked:
             self._end_if(Over(heard_all=True), now)
         else:

@@ -139,7 +139,9 @@ class SttState:
         self.settled = self.through_gaps(max(self.settled, upto))
 
     def _anchor(self, event: stt.SttFinal | stt.SttUsage) -> None:
-        self.anchor = Anchor(event.anchor_entry, event.anchor_at, event.anchor_half)
+        self.anchor = Anchor(
+            event.anchor_entry, event.anchor_at, event.anchor_half, event.anchor_rest, event.anchor_phase
+        )
 
     def _missing(self, start: int, end: int) -> int:
         return sum(max(0, min(end, gap.end) - max(start, gap.start)) for gap in self.gaps)

@@ -7,6 +7,7 @@ inside, since an entry may end in the middle of a sample, and samples outside.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from workers.core.stt.frames import SAMPLE_BYTES
 
@@ -15,16 +16,31 @@ from workers.core.stt.frames import SAMPLE_BYTES
 class Anchor:
     """`entry` and all entries before it need not be sent again; `entry` ends at sample `at` (rounded down).
 
-    `half` is the entry's last byte when that is the first half of a sample. The default is a session's beginning.
+    `half` is the entry's last byte when that is the first half of a sample; `rest` and `phase` say the same of audio
+    that is converted (`SttFinal`). The default is a session's beginning.
     """
 
     entry: str = "0"
     at: int = 0
     half: int | None = None
+    rest: str | None = None
+    phase: int | None = None
+
+    def told(self) -> dict[str, Any]:
+        """Return the fields of an event that tell of it."""
+        return {
+            "anchor_entry": self.entry,
+            "anchor_at": self.at,
+            "anchor_half": self.half,
+            "anchor_rest": self.rest,
+            "anchor_phase": self.phase,
+        }
 
 
 @dataclass(slots=True)
-class _Piece:
+class Piece:
+    """Bytes in a row that one entry brought, the first at `start`."""
+
     entry: str
     start: int
     pcm: bytes
@@ -57,8 +73,8 @@ class Timeline:
         known = sorted((hole for hole in holes if hole.end > anchor.at), key=lambda hole: hole.start)
         self._holes = deque(known)
         self._last = anchor.entry
-        self._last_order = _order(anchor.entry)
-        self._held: deque[_Piece] = deque()
+        self._last_order = order_of(anchor.entry)
+        self._held: deque[Piece] = deque()
         self._end = anchor.at * SAMPLE_BYTES
         self._keep_half()
         self._end += len(self._held)
@@ -75,7 +91,7 @@ class Timeline:
 
     def is_new(self, entry: str) -> bool:
         """Return whether this entry comes after all that were seen, and count it as seen."""
-        if (order := _order(entry)) <= self._last_order:
+        if (order := order_of(entry)) <= self._last_order:
             return False
         self._last, self._last_order = entry, order
         return True
@@ -83,12 +99,20 @@ class Timeline:
     def add(self, entry: str, pcm: bytes) -> int:
         """Put a new entry's audio at the end; return where its first byte is."""
         if self._holes:
-            self._cross(_order(entry))
+            self._cross(order_of(entry))
         start = self._end
         if pcm:
-            self._held.append(_Piece(entry, start, pcm))
+            self._held.append(Piece(entry, start, pcm))
             self._end += len(pcm)
         return start
+
+    def take(self, entry: str, raw: bytes) -> list[tuple[int, bytes]]:
+        """Put a new entry's audio at the end; return what can be sent by now, each with where its first byte is."""
+        return [(self.add(entry, raw), raw)]
+
+    def drain(self) -> list[tuple[int, bytes]]:
+        """Return what is left to send: no more audio comes."""
+        return []
 
     def miss(self, samples: int) -> Hole | None:
         """Leave out so many samples; return the hole that is new, or None when the journal knows all of it.
@@ -98,7 +122,7 @@ class Timeline:
         """
         start = -(-self._end // SAMPLE_BYTES)
         end = start + samples
-        while self._holes and _order(self._holes[0].after) <= self._last_order:
+        while self._holes and order_of(self._holes[0].after) <= self._last_order:
             start = max(start, self._holes.popleft().end)
         if self._holes:
             end = min(end, self._holes[0].start)
@@ -138,13 +162,14 @@ class Timeline:
     def _keep_half(self) -> None:
         if self._anchor.half is not None:
             start = self._anchor.at * SAMPLE_BYTES
-            self._held.appendleft(_Piece(self._anchor.entry, start, bytes([self._anchor.half])))
+            self._held.appendleft(Piece(self._anchor.entry, start, bytes([self._anchor.half])))
 
     def _cross(self, entry: tuple[int, int]) -> None:
-        while self._holes and _order(self._holes[0].after) < entry:
+        while self._holes and order_of(self._holes[0].after) < entry:
             self._end = max(self._end, self._holes.popleft().end * SAMPLE_BYTES)
 
 
-def _order(entry: str) -> tuple[int, int]:
+def order_of(entry: str) -> tuple[int, int]:
+    """Return an entry's id as numbers, which are in order."""
     left, _, right = entry.partition("-")
     return int(left), int(right or 0)

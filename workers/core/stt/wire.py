@@ -201,6 +201,7 @@ class Wire:
             start_at=start,
             options=self.options.model_dump(mode="json", exclude_none=True) if changed else None,
             options_entry=self.options_entry if changed else None,
+            source=self._ledger.source,
         )
         self._ledger.emit(connected, now)
         self._send_again(conn, now)

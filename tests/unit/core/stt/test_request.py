@@ -8,6 +8,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from api_contracts import stt
+from api_contracts.audio import SttSource
 from api_contracts.stt import SttOptions, SttRequest, Vad
 from tests.unit.core.stt.playing import request
 from workers.core.stt.query import query_of
@@ -21,10 +22,13 @@ def test_a_request_needs_nothing() -> None:
     assert (asked.text_timeout_s, asked.idle_timeout_s, asked.timestamps) == (1.0, 60.0, ["word", "segment"])
 
 
-@pytest.mark.parametrize("fields", [{"sample_rate": 8000}, {"encoding": "mulaw"}, {"channels": 2}, {"channels": True}])
-def test_audio_of_another_form_is_refused_with_the_form_that_is_taken(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"send 16000 Hz, s16 \(16-bit little-endian\), 1 channel"):
-        request(**fields)
+@pytest.mark.requirement("STT-03")
+@pytest.mark.parametrize(
+    "fields", [{"sample_rate": 8000}, {"sample_rate": 48_000, "encoding": "f32", "channels": 2}, {"encoding": "alaw"}]
+)
+def test_audio_of_another_form_is_taken(fields: dict[str, Any]) -> None:
+    assert request(**fields).source == SttSource(**fields)
+    assert not request(**fields).source.is_wire
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,8 @@ def test_audio_of_another_form_is_refused_with_the_form_that_is_taken(fields: di
         {"text_timeout_s": 0.9}, {"text_timeout_s": 29.1}, {"language": "not a code"}, {"temperature": -1},
         {"idle_timeout_s": 0}, {"max_duration_s": 90_000}, {"vad": {"treshold": 0.1}}, {"sample_rates": 16_000},
         {"timestamps": ["letter"]}, {"max_retries": 11},
+        {"sample_rate": 7_999}, {"sample_rate": 48_001}, {"sample_rate": 8000.5}, {"encoding": "opus"}, {"channels": 3},
+        {"channels": True}, {"sample_rate": True},
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(fields: dict[str, Any]) -> None:
