@@ -183,6 +183,23 @@ class AudioMeters(BaseModel):
     billable_s: float = 0.0
 
 
+class SttLatency(BaseModel):
+    """How late a session was at worst since this was told before, in seconds; None where nothing was measured.
+
+    Redis' clock says when audio was written. What waited for a worker, or is sent again after a reconnect, counts from
+    its write too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    audio_s: float | None = None
+    """From the write of audio to its session."""
+    final_s: float | None = None
+    """From the write of a word's last sound to the word's final."""
+    trace_s: float | None = None
+    """From a probe (`stt.input.trace`, every 5 s of audio) to the provider's echo."""
+
+
 class Coverage(BaseModel):
     """What became of the audio: `audio_s` is the sum of the three others, to the sample."""
 
@@ -281,6 +298,8 @@ class SttFinal(EventData):
     """Where the audio is converted: the entry's last bytes in hexadecimal, when they begin a frame."""
     anchor_phase: int | None = None
     """Where the audio is converted: how far into sample `anchor_at` the entry ends, in parts of `1 / sample_rate`."""
+    after_s: float | None = None
+    """Seconds from the write of its last sound to this final, by Redis' clock: end of speech to final."""
 
 
 class SttRetracted(EventData):
@@ -311,6 +330,7 @@ class SttUsage(UsageEvent):
     anchor_half: int | None = None
     anchor_rest: str | None = None
     anchor_phase: int | None = None
+    latency: SttLatency | None = None
 
 
 class SttGap(EventData):

@@ -25,10 +25,11 @@ class Panel:
     says: str = ""
 
 
-def quantiles(metric: str, by: str) -> dict[str, str]:
+def quantiles(metric: str, by: str = "") -> dict[str, str]:
     """Return the median and the 95th percentile of a histogram."""
-    rate = f"sum by (le, {by}) (rate({metric}_bucket[$__rate_interval]))"
-    return {f"{{{{{by}}}}} p{q[2:]}": f"histogram_quantile({q}, {rate})" for q in ("0.50", "0.95")}
+    rate = f"sum by (le{by and ', '}{by}) (rate({metric}_bucket[$__rate_interval]))"
+    legend = f"{{{{{by}}}}} " if by else ""
+    return {f"{legend}p{q[2:]}": f"histogram_quantile({q}, {rate})" for q in ("0.50", "0.95")}
 
 
 ROWS: dict[str, list[Panel]] = {
@@ -101,6 +102,8 @@ ROWS: dict[str, list[Panel]] = {
             {"{{meter}}": "sum by (meter) (rate(fw_stt_audio_seconds_total[$__rate_interval]))"},
             "Seconds of audio per second.",
         ),
+        Panel("Speech to final", "s", quantiles("fw_stt_final_seconds"), "From the write of a word's last sound."),
+        Panel("Probe to echo", "s", quantiles("fw_stt_trace_seconds"), "The worst of each 10 s of a session."),
     ],
     "Batches": [
         Panel("Rows", "short", {"{{state}}": "sum by (state) (increase(fw_batch_rows_total[$__rate_interval]))"}),

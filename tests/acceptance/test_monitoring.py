@@ -173,7 +173,7 @@ def test_what_waits_is_told_by_control_until_a_worker_takes_it_and_then_counted_
     assert sample(chat, "fw_slots", state="limit") == 20
 
 
-@pytest.mark.requirement("OPS-05", "OPS-09")
+@pytest.mark.requirement("OPS-05", "OPS-09", "STT-20")
 def test_open_sessions_and_the_lag_of_their_audio_are_told(cluster: Cluster) -> None:
     """The audio was written while the session waited for a worker: so long it took to reach one."""
     session = cluster.client.stt.open()
@@ -189,6 +189,8 @@ def test_open_sessions_and_the_lag_of_their_audio_are_told(cluster: Cluster) -> 
     eventually(lambda: sample(worker, "fw_stt_sessions") == 0, within=30)
     assert (sample(worker, "fw_stt_audio_seconds_total", meter="sent") or 0) > 1
     assert sample(worker, "fw_runs_total", kind="stt", status="completed") == 1
+    finals, late_s = (sample(worker, f"fw_stt_final_seconds_{what}") or 0 for what in ("count", "sum"))
+    assert late_s > 2 * finals > 0, "each word waited with its audio"
 
 
 def seconds_since(cluster: Cluster, moment: Any) -> float:

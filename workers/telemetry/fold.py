@@ -14,6 +14,7 @@ _MOST_MODELS, _MOST_CODES = 50, 100
 _RUN_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600)
 _WAIT_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _TURN_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+_FINAL_S: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 _TURN: Final[dict[str, tuple[str, str]]] = {
     "queued_s": ("fw_chat_queued_seconds", "How long an answer waited for a worker before it was asked for"),
     "connect_s": ("fw_chat_connect_seconds", "From asking the provider to a connection"),
@@ -31,7 +32,7 @@ _OUTCOMES: Final[dict[type[EventData], str]] = {
 }
 
 
-_PASSED_OVER: Final = frozenset((chat.ChatDelta, chat.ChatReasoning, stt.SttInterim, stt.SttFinal))
+_PASSED_OVER: Final = frozenset((chat.ChatDelta, chat.ChatReasoning, stt.SttInterim))
 """Most of all events, and nothing is counted of them."""
 _FIRST_CLOSE_CODE: Final = 1000
 
@@ -50,6 +51,14 @@ class Counters:
         self.refusals = counter("fw_tool_refusals", "Tool calls that were not made, by reason", "code")
         self.retries = counter("fw_provider_retries", "Calls of the provider that were made again", "code")
         self.audio = counter("fw_stt_audio_seconds", "Seconds of audio, by meter", "meter")
+        self.finals = Histogram(
+            "fw_stt_final_seconds", "From the write of a final's last sound to the final", buckets=_FINAL_S,
+            registry=registry,
+        )  # fmt: skip
+        self.traces = Histogram(
+            "fw_stt_trace_seconds", "From a probe to the provider's echo, worst of each 10 s of a session",
+            buckets=_FINAL_S, registry=registry,
+        )  # fmt: skip
         self.rows = counter("fw_batch_rows", "Rows of batches that were settled", "state")
         self.jobs = counter("fw_batch_jobs", "Jobs of the provider, submitted and ended", "state")
         self.seconds = Histogram(
@@ -117,16 +126,29 @@ class Life:
                 self._failed = failure.code if failure else None
             case chat.ChatUsage() | batch.BatchCost():
                 self._used(event)
-            case stt.SttUsage() | stt.SttClosed():
-                self._metered(event.audio)
-            case stt.SttReconnecting():
-                self._reconnecting(event)
+            case stt.SttFinal() | stt.SttUsage() | stt.SttClosed() | stt.SttReconnecting():
+                self._count_of_speech(event)
             case _ if type(event) in _OUTCOMES:
                 self._counters.calls.labels(_OUTCOMES[type(event)]).inc()
                 if isinstance(event, chat.CallFailed) and event.code:
                     self._counters.refusals.labels(self._counters.code(event.code)).inc()
             case _:
                 self._count_of_batch(event)
+
+    def _count_of_speech(self, event: EventData) -> None:
+        match event:
+            case stt.SttFinal(after_s=float(after_s)):
+                self._counters.finals.observe(after_s)
+            case stt.SttUsage(audio=audio, latency=latency):
+                self._metered(audio)
+                if latency is not None and latency.trace_s is not None:
+                    self._counters.traces.observe(latency.trace_s)
+            case stt.SttClosed():
+                self._metered(event.audio)
+            case stt.SttReconnecting():
+                self._reconnecting(event)
+            case _:
+                pass
 
     def _count_of_batch(self, event: EventData) -> None:
         match event:

@@ -48,6 +48,8 @@ METRICS: dict[str, frozenset[str]] = {
     "fw_stt_sessions": frozenset(),
     "fw_stt_audio_seconds_total": frozenset({"meter"}),
     "fw_stt_audio_lag_seconds": frozenset(),
+    "fw_stt_final_seconds": frozenset(),
+    "fw_stt_trace_seconds": frozenset(),
     "fw_batch_rows_total": frozenset({"state"}),
     "fw_batch_jobs_total": frozenset({"state"}),
     "fw_queue_waiting": frozenset({"queue"}),

@@ -112,6 +112,25 @@ def test_audio_is_counted_by_what_each_meter_grew_also_in_a_later_life() -> None
     assert told(metrics, "fw_stt_audio_seconds_total", meter="acked") == 5
 
 
+@pytest.mark.requirement("STT-20", "OPS-05")
+def test_finals_and_probes_are_counted_by_how_late_they_were() -> None:
+    def final(after_s: float | None) -> stt.SttFinal:
+        return stt.SttFinal(
+            conn=1, text="", start=0, end=0, segments=[], words=[], anchor_entry="0", anchor_at=0, after_s=after_s
+        )
+
+    def usage(latency: stt.SttLatency | None) -> stt.SttUsage:
+        audio = stt.AudioMeters()
+        return stt.SttUsage(audio=audio, settled_at=0, anchor_entry="0", anchor_at=0, latency=latency)
+
+    metrics = Metrics()
+    run = life(metrics, *written(final(9.0)), kind="stt")  # of an earlier life
+    run.saw([final(0.5), final(None), final(1.5)], 101.0)
+    run.saw([usage(stt.SttLatency(trace_s=0.25)), usage(stt.SttLatency(audio_s=1.0)), usage(None)], 102.0)
+    assert (told(metrics, "fw_stt_final_seconds_count"), told(metrics, "fw_stt_final_seconds_sum")) == (2, 2.0)
+    assert (told(metrics, "fw_stt_trace_seconds_count"), told(metrics, "fw_stt_trace_seconds_sum")) == (1, 0.25)
+
+
 @pytest.mark.requirement("OPS-05")
 def test_a_retry_is_counted_when_it_is_made_with_the_reason_for_it() -> None:
     metrics = Metrics()

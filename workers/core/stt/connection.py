@@ -33,6 +33,7 @@ class _Mark:
     server: int
     at: int
     done_by: float
+    sent_at: float
 
 
 @dataclass(slots=True)
@@ -130,7 +131,11 @@ class Connection:
             return []
         self._marked = self.sent
         mark = _Mark(
-            f"{self.number}-{self.sent // SAMPLE_BYTES}", self.sent // SAMPLE_BYTES, self.sent_upto(), self.busy_until
+            f"{self.number}-{self.sent // SAMPLE_BYTES}",
+            self.sent // SAMPLE_BYTES,
+            self.sent_upto(),
+            self.busy_until,
+            now,
         )
         self._marks.append(mark)
         message = {"event_id": f"trace-{mark.id}", "object": "stt.input.trace", "trace_id": mark.id}
@@ -152,17 +157,19 @@ class Connection:
 
     # -- in --------------------------------------------------------------------------------------------------------
 
-    def echoed(self, trace_id: object) -> None:
-        """Take the echo of a trace: everything before it has arrived there."""
+    def echoed(self, trace_id: object) -> float | None:
+        """Take the echo of a trace: everything before it has arrived there. Return when it was asked for, if it was."""
         known = str(trace_id)
-        if not any(mark.id == known for mark in self._marks):
-            return
+        asked = next((mark for mark in self._marks if mark.id == known), None)
+        if asked is None:
+            return None
         while self._marks:
             mark = self._marks.popleft()
             self._echoed.append(mark)
             if mark.id == known:
                 break
-        self.prove(mark.server)
+        self.prove(asked.server)
+        return asked.sent_at
 
     def prove(self, server: int) -> None:
         """Take note that the provider has heard so many samples of this connection."""

@@ -15,9 +15,10 @@ from workers.core.runs.frame import Action, Effect, Emit, Finish
 from workers.core.stt import acts
 from workers.core.stt.connection import Connection
 from workers.core.stt.hearing import Hearing
+from workers.core.stt.latency import Latency
 from workers.core.stt.meters import Meters
 from workers.core.stt.result import coverage_of, result_of, uncovered
-from workers.core.stt.state import SttState
+from workers.core.stt.state import SttState, samples
 from workers.core.stt.timeline import Anchor, Hole, Timeline
 
 _STATUS: dict[EndReason, Status] = {
@@ -37,6 +38,7 @@ class Ledger:
         self.state = SttState(queued_at)
         self.timeline = _timeline(self.state.anchor, [], request.source)
         self.hearing = Hearing()
+        self.latency = Latency()
         self._meters = Meters(self.state.meters)
         self.source = None if request.source.is_wire else request.source
         """What the audio is converted from, if it is."""
@@ -150,6 +152,9 @@ class Ledger:
 
     def _tell(self, events: list[EventData], conn: Connection | None, now: float) -> bool:
         for event in events:
+            if isinstance(event, stt.SttFinal):
+                after_s = self.latency.final(self.timeline.entry_of(samples(event.end)), now)
+                event = event.model_copy(update={"after_s": after_s})
             self.emit(event, now)
         self._trim(conn)
         return any(isinstance(event, stt.SttFinal) for event in events)
@@ -168,6 +173,7 @@ class Ledger:
             audio=audio,
             settled_at=settled,
             **anchor.told(),
+            latency=self.latency.take(),
             **self._request.account(),
         )
         self.emit(usage, now)

@@ -157,6 +157,7 @@ class SttSession:
             if isinstance(fact, acts.ControlArrived):
                 self._control(fact.entry_id, fact.data, now)
             else:
+                self._ledger.latency.arrived(fact.entry_id, now)
                 self._speak(timeline.take(fact.entry_id, fact.pcm), now)
 
     def _speak(self, pieces: list[tuple[int, bytes]], now: float) -> None:

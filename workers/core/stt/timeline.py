@@ -150,6 +150,14 @@ class Timeline:
         half = found.pcm[-1] if found.end % SAMPLE_BYTES else None
         return Anchor(found.entry, found.end // SAMPLE_BYTES, half)
 
+    def entry_of(self, sample: int) -> str | None:
+        """Return the entry whose audio ends at this sample or holds it; None for what is not held."""
+        last = sample * SAMPLE_BYTES
+        for piece in reversed(self._held):
+            if piece.start < last:
+                return piece.entry if last <= piece.end else None
+        return None
+
     def forget(self, anchor: Anchor) -> None:
         """Hold nothing before an anchor that `anchor_at` gave."""
         if anchor != self._anchor:

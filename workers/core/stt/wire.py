@@ -248,7 +248,8 @@ class Wire:
         if segments is not None:
             self._update(conn, segments, now)
         if about == _TRACE:
-            conn.echoed(message.get("trace_id"))
+            if (sent_at := conn.echoed(message.get("trace_id"))) is not None:
+                self._ledger.latency.echoed(sent_at, now)
         elif about == _CLEARED and conn.awaits_cleared:
             self._ledger.last_words(conn, now)
             conn.forgot()
