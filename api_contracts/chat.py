@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from api_contracts.answers import Choice as Choice
 from api_contracts.answers import FinishReason as FinishReason
 from api_contracts.answers import Usage as Usage
-from api_contracts.conversations import ChatOpened, ChatSettingsChanged, ChatSummarised, TakesPart
+from api_contracts.conversations import ChatOpened, ChatSettingsChanged, ChatSummarised, ChatToolsChanged, TakesPart
 from api_contracts.failure import Failure
 from api_contracts.messages import Message, ToolName, check_pictures
 from api_contracts.metering import ChatTruncated as ChatTruncated
@@ -271,6 +271,6 @@ class ChatMessage(EventData):
 
 
 CHAT_EVENTS: tuple[type[EventData], ...] = (
-    ChatRequested, ChatOpened, ChatSettingsChanged, ChatSummarised, ChatDelta, ChatReasoning, ChatReplaced, ChatMessage,
-    ChatUsage, ChatTruncated, *TOOL_EVENTS,
+    ChatRequested, ChatOpened, ChatSettingsChanged, ChatToolsChanged, ChatSummarised, ChatDelta, ChatReasoning,
+    ChatReplaced, ChatMessage, ChatUsage, ChatTruncated, *TOOL_EVENTS,
 )  # fmt: skip

@@ -6,13 +6,16 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from api_contracts.failure import Failure
+from api_contracts.messages import ToolName
 from api_contracts.runs import EventData
 from api_contracts.sampling import Sampling
+from api_contracts.tools import ToolSpec
 
 ConversationId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z._:-]{0,198}[0-9A-Za-z]$")]
 """2 to 200 letters, digits and . _ : - , a letter or digit at both ends. Each tenant has names of its own."""
 
 _OF_A_REQUEST: Final = ("tool_choice", "n", "response_format", "echo", "echo_last", "prediction", "speculation")
+_BY_NAME: Final = frozenset({"additions", "tools"})
 _LONGEST_TEXT: Final = 200_000
 
 
@@ -37,7 +40,7 @@ class Summaries(BaseModel):
 class ChatSettings(Sampling):
     """What holds for every turn of a conversation, or every further answer of a run, unless the request says otherwise.
 
-    A change names only what changes: null takes a setting back, `additions` are changed one by one.
+    A change names only what changes: null takes a setting back, `additions` and `tools` are changed one by one.
     """
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
@@ -52,22 +55,30 @@ class ChatSettings(Sampling):
     """As which role messages of role `developer` go to the provider, which may not know that one (WIRE 1.3); None:
     `system`. They are kept as they were given."""
     summaries: Summaries | None = None
+    tools: dict[ToolName, ToolSpec | bool | None] = Field(default_factory=dict, max_length=128)
+    """Tools beside those of the request, by name: what it is, or true for one that is registered in the workers; false
+    takes a tool away, also one of the request. The model is told of each change, and a call to a tool that is not there
+    any more is answered as not available."""
+    offered: list[ToolName] | None = None
+    """Kept by the workers: the tools of the last turn, so that the next one tells the model what changed."""
 
     @model_validator(mode="after")
     def _lasts(self) -> "ChatSettings":
         if never := [name for name in _OF_A_REQUEST if getattr(self, name) is not None]:
             raise ValueError(f"{', '.join(never)}: such a thing belongs to a single request")
+        if wrong := [name for name, tool in self.tools.items() if isinstance(tool, ToolSpec) and tool.name != name]:
+            raise ValueError(f"tools: {wrong[0]!r} has another name")
         return self
 
 
 def changed_settings(settings: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings after a change. Raises ValueError for one that is none, or that does not go with them."""
-    after = {**settings, **{name: value for name, value in change.items() if name != "additions"}}
-    if "additions" in change:
-        if not isinstance(change["additions"], Mapping):
-            raise ValueError("additions: give a JSON object, a text or null for each name")
-        named = {**settings.get("additions", {}), **change["additions"]}
-        after["additions"] = {name: text for name, text in named.items() if text is not None}
+    after = {**settings, **{name: value for name, value in change.items() if name not in _BY_NAME}}
+    for each in _BY_NAME & change.keys():
+        if not isinstance(change[each], Mapping):
+            raise ValueError(f"{each}: give a JSON object, a value or null for each name")
+        named = {**settings.get(each, {}), **change[each]}
+        after[each] = {name: value for name, value in named.items() if value is not None}
     after = {name: value for name, value in after.items() if value is not None and value != {}}
     try:
         ChatSettings.model_validate(after)
@@ -146,6 +157,18 @@ class ChatSettingsChanged(EventData):
     changed: dict[str, Any]
     inbox: str | None = None
     by: str | None = None
+
+
+class ChatToolsChanged(EventData):
+    """The tools that the model may call are others than when it was asked last, or than those of the request."""
+
+    TYPE = "chat.tools"
+    tools: list[str]
+    """All of them, from the next answer on."""
+    message: dict[str, Any] | None = None
+    """What tells the model so, in the provider's form; None where it was asked nothing yet."""
+    first: bool | None = None
+    """True: the message stands before those of the request, for it is about what changed since the last turn."""
 
 
 class ChatSummarised(EventData):

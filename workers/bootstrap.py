@@ -51,6 +51,7 @@ from workers.core.batch.submission import BatchSubmission
 from workers.core.chat.cards import CATCH_ALL, ToolCard
 from workers.core.chat.form import BadForm
 from workers.core.chat.schema import BadSchema
+from workers.core.chat.toolset import card_of
 from workers.core.chat.turn import ChatTurn
 from workers.core.citations.answering import CiteAnswer
 from workers.core.citations.references import ReferenceStyles
@@ -187,7 +188,7 @@ class WorkerKinds:
     def _chat(self, run_id: str, chat: ChatRequest, at: float) -> tuple[Machine, Performer]:
         parts, cards = self._parts, dict[str, ToolCard]()
         for wanted in chat.tools:
-            card = _card(wanted) if isinstance(wanted, ToolSpec) else parts.tools.card(wanted)
+            card = card_of(wanted) if isinstance(wanted, ToolSpec) else parts.tools.card(wanted)
             if card is None:
                 return refusal(run_id, "chat", _unknown_tool(str(wanted)))
             cards[card.name] = card
@@ -198,11 +199,19 @@ class WorkerKinds:
             parts.pace(chat.lane), parts.allowance(run_id, chat), self._chime,
         )  # fmt: skip
         try:
-            return ChatTurn(run_id, chat, cards, at, self._secret, parts.prices, parts.text_calls), performer
+            prices, own = parts.prices, self._registered
+            return ChatTurn(run_id, chat, cards, at, self._secret, prices, parts.text_calls, own), performer
         except BadForm as exc:
             return refusal(run_id, "chat", _refused(f"response_format: {exc}"))
         except BadSchema as exc:
             return refusal(run_id, "chat", _refused(str(exc)))
+
+    def _registered(self, name: str) -> ToolCard | None:
+        """Return a tool that settings name. While its server is away it is not there, and the model is told so."""
+        try:
+            return self._parts.tools.card(name)
+        except ToolsAway:
+            return None
 
     def _stt(self, run_id: str, request: SttRequest, at: float) -> tuple[Machine, Performer]:
         parts = self._parts
@@ -325,14 +334,6 @@ def _credentials_in(request: Mapping[str, Any]) -> list[str]:
     route = request.get("route")
     entries = [request, *(each for each in (route if isinstance(route, list) else []) if isinstance(each, dict))]
     return [name for entry in entries if isinstance(name := entry.get("credential"), str)]
-
-
-def _card(spec: ToolSpec) -> ToolCard:
-    return ToolCard(
-        spec.name, spec.description, spec.parameters, spec.effect, spec.timeout_s, task=spec.task, queue=spec.queue,
-        on_interrupt=spec.on_interrupt, show=spec.show, wait=spec.wait, cancel=spec.cancellable,
-        approval_s=spec.approval_timeout_s if spec.approval else None,
-    )  # fmt: skip
 
 
 def _credentials(settings: Settings) -> Credentials:

@@ -1,5 +1,6 @@
 """What the emulator answers in the acceptance tests. The first word of the user's text chooses; the rest is free."""
 
+from workers.core.chat.cancelling import CANCEL
 from workers.emulator.batch import BatchConfig, BatchRule, BatchWhen
 from workers.emulator.scenes import Reply, Rule, Scene, ScriptedCall, Span, When
 from workers.emulator.speech import SpeechConfig, SpeechRule, SpeechWhen
@@ -116,6 +117,15 @@ def _misread() -> list[Rule]:
     ]
 
 
+def _given_up() -> list[Rule]:
+    """`drop KEY`: a call in the background, and then another that cancels it."""
+    cancel = ScriptedCall(name=CANCEL, arguments="{}")
+    return [
+        Rule(when=When(user_regex=r"^drop (\S+)", tool_results=0), reply=Reply(tool_calls=(_call("linger"),))),
+        Rule(when=When(user_regex=r"^drop", tool_results=1, tools=(CANCEL,)), reply=Reply(tool_calls=(cancel,))),
+    ]
+
+
 def scene() -> Scene:
     """Return the rules."""
     return Scene(
@@ -139,5 +149,6 @@ def scene() -> Scene:
             Rule(when=When(user_regex=r"^(twice500|cut|instream|later|mended)"), reply=Reply(text=STORY)),
             *_tool_rules(),
             *_mended(),
+            *_given_up(),
         ),
     )

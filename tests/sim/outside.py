@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from api_contracts.chat import Effect
 from api_contracts.client.envelope import opened
 from api_contracts.failure import Failure
-from tests.sim.talks import is_news, mixed
+from tests.sim.talks import is_news, is_of_tools, mixed
 from workers.core.chat.acts import SendCall
 from workers.core.chat.background import RUNS, tells
 from workers.core.chat.cancelling import CANCEL
@@ -63,6 +63,7 @@ class Provider:
             self._world.sent_away.add(asked)
             raise ProviderFailed(SENT_AWAY)
         offered = {tool["function"]["name"] for tool in body.get("tools") or ()}
+        self._world.found += self._untold(body["messages"], offered)
         if asked < len(self._rounds) and offered.issuperset(self._rounds[asked]):
             chunks = _wants(self._rounds[asked])
         else:
@@ -73,6 +74,15 @@ class Provider:
             if breaks and number == len(chunks) - 1:
                 raise ProviderFailed(BROKEN_OFF)
             yield [chunk]
+
+    def _untold(self, messages: Sequence[Mapping[str, Any]], offered: Set[str]) -> list[str]:
+        """Say where the model does not know once of a tool that came after it was asked first."""
+        world = self._world
+        if world.began_with is None:
+            world.began_with = offered
+        news = [str(each["content"]) for each in messages if is_of_tools(each)]
+        come = offered - world.began_with - {CANCEL}
+        return [] if world.scenario.talks or len(news) == len(come) else [f"the model was told {news} of {come}"]
 
 
 class CitingProvider:
@@ -100,7 +110,8 @@ async def signal(world: "World", run_id: str, after_s: float, kind: str, signal_
     late = world.chance.uniform(0.0, 3.0) if world.plan.lossy else 0.0
     await world.clock.sleep_until(world.clock.now() + after_s + late)
     for _ in range(2 if world.plan.lossy and world.chance.random() < 0.3 else 1):
-        if await world.store.signal(run_id, kind, {"reason": "enough"}, signal_id) == "woken" and not world.plan.lossy:
+        data = {"settings": {"tools": {"note": True}}} if kind == "update_settings" else {"reason": "enough"}
+        if await world.store.signal(run_id, kind, data, signal_id) == "woken" and not world.plan.lossy:
             world.wake(run_id)
         await world.latency()
 

@@ -40,6 +40,7 @@ SCENARIOS: Final = {
             signals=((1.1, "interrupt"), (2.5, "interrupt")),
         ),
         Scenario("background-given-up", (("charge", "fire", "ship"), (CANCEL,)), background=True, gives_up=True),
+        Scenario("tools-changed", (("look", "bill"), ("note",)), signals=((1.1, "update_settings"),)),
         Scenario("cited", cites=True),
         Scenario("waits", (("look", "ship"), ("charge",)), waits=True),
         Scenario("waits-cancelled", (("look", "bill"), ("ship",)), signals=((30.0, "cancel"),), waits=True),

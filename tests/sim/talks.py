@@ -35,6 +35,7 @@ def rival(*, summarised: bool) -> dict[str, Any]:
 
 def mixed(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say where the model is shown less or more of another turn than the whole of it."""
+    messages = [each for each in messages if not is_of_tools(each)]
     asked = [(place, each) for place, each in enumerate(messages) if each["role"] == "user" and not is_news(each)]
     places = [place for place, each in asked if not _is_summary(each)]
     broken = [place for place in places[1:] if not _ends_a_turn(messages[place - 1])]
@@ -46,8 +47,13 @@ def _ends_a_turn(message: Mapping[str, Any]) -> bool:
 
 
 def is_news(message: Mapping[str, Any]) -> bool:
-    """Whether it tells what came of a call in the background."""
-    return message["role"] == "user" and str(message["content"]).startswith("News of call ")
+    """Whether it tells what came of a call in the background, or how the tools changed."""
+    return message["role"] == "user" and str(message["content"]).startswith("News of ")
+
+
+def is_of_tools(message: Mapping[str, Any]) -> bool:
+    """Whether it tells how the tools changed."""
+    return is_news(message) and str(message["content"]).startswith("News of the tools: ")
 
 
 def _is_summary(message: Mapping[str, Any]) -> bool:
@@ -74,7 +80,10 @@ async def faults(world: "World", run_id: str) -> list[str]:
     if versions != list(range(len(versions))):
         wrong.append(f"versions go on from {versions}")
     for commit in commits:
-        said, record = commit.messages, next(each for each in records if each and each.run_id == commit.holder.run_id)
+        said, record = (
+            [m for m in commit.messages if not is_of_tools(m)],
+            next(each for each in records if each and each.run_id == commit.holder.run_id),
+        )
         if said[0]["role"] != "user" or [m["role"] for m in said].count("user") != 1 or not _ends_a_turn(said[-1]):
             wrong.append(f"a version is {[message['role'] for message in said]}")
         if record.result.get("message") != said[-1] or record.result.get("conversation_version") != commit.base + 1:

@@ -191,6 +191,8 @@ def _answer(world: World, result: Mapping[str, Any]) -> list[str]:
     calls = list({first_of(call["call_id"]): call for call in result["tool_calls"]}.values())  # the last tries
     wanted = sorted(tool for each in world.scenario.rounds for tool in each if tool != CANCEL)
     calls = [call for call in calls if call["name"] != CANCEL]
+    if "update_settings" in {kind for _, kind in world.scenario.signals} and len(calls) < len(wanted):
+        wanted.remove("note")  # the letter came too late for the round that wants it
     if sorted(call["name"] for call in calls) != wanted and not result.get("interrupted"):
         return [f"the ledger has {[call['name'] for call in calls]} for {wanted}"]
     wrong = []

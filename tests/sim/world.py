@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -152,7 +152,8 @@ class Scenario:
             return {"model": "m", "question": "When was the lighthouse built?", "sources": sources}
         if self.batch_rows:
             return {"model": "m", "rows": rows(self.batch_rows), "shard_rows": 3}
-        named = {tool for each in self.rounds for tool in each}
+        comes = {"note"} if "update_settings" in {kind for _, kind in self.signals} else set()
+        named = {tool for each in self.rounds for tool in each} - comes
         here = [tool for tool in HERE if tool in named]
         other = [{"name": tool, "task": f"svc.{tool}", "queue": "svc", "effect": effect,
                   "timeout_s": 300 if self.waits else 60, "approval": self.approved, "wait": not self.background}
@@ -177,6 +178,7 @@ class World:
         self.breakers = MemoryBreakers(self.clock)
         self.effects = Effects()
         self.sent_away: set[int] = set()
+        self.began_with: Set[str] | None = None
         self.celery = Celery(self.store)
         self.broker = Broker(self)
         self.service = ToolService(self)
@@ -196,6 +198,7 @@ class World:
     def forget(self) -> None:
         """Wipe Redis: journals, leases, inboxes, what waits to be looked at, and what Celery had stored."""
         self.forgot = True
+        self.began_with = None
         self.store.wipe()
         self.audio.wipe()
         self.celery.states.clear()

@@ -20,6 +20,18 @@ async def wait_pure(key: str) -> str:
     return f"{key} was waited for"
 
 
+@tool(effect="pure", wait=False)
+async def linger(key: str) -> str:
+    """Look something up in the background, until somebody stops it."""
+    board = Board()
+    board.mark(key, "begun")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        board.mark(key, "stopped")
+    return f"{key} has lingered"
+
+
 @tool(effect="pure")
 async def hog(key: str) -> str:
     """Keep the whole loop waiting until the gate is open: what no tool should do."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api_contracts.chat import ChatRequest
-from api_contracts.sampling import Sampling
+from api_contracts.sampling import Sampling, ToolChoice, named_tool
 from workers.core.chat.cards import CATCH_ALL, ToolCard
 
 _SENT = frozenset(Sampling.model_fields) - {"tool_choice"} | {"model"}
@@ -21,7 +21,7 @@ def body_of(
     body["messages"] = [message.to_wire() for message in request.messages] + list(later)
     if shown := [_shown(card) for card in cards.values() if card.name != CATCH_ALL]:
         body["tools"] = shown
-        choice = request.tool_choice if round_ == 1 else None
+        choice = request.tool_choice if round_ == 1 and _is_there(request.tool_choice, cards) else None
         body["tool_choice"] = "none" if not tools else choice or "auto"
     return body
 
@@ -41,6 +41,10 @@ def _texts(message: Mapping[str, Any]) -> list[str]:
     texts = [content] if isinstance(content, str) else [str(part.get("text") or "") for part in content]
     functions = [call["function"] for call in message.get("tool_calls") or ()]
     return texts + [str(function[name]) for function in functions for name in ("name", "arguments")]
+
+
+def _is_there(choice: ToolChoice | None, cards: Mapping[str, ToolCard]) -> bool:
+    return (name := named_tool(choice)) is None or name in cards
 
 
 def _shown(card: ToolCard) -> dict[str, Any]:

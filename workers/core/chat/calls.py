@@ -158,7 +158,7 @@ def reservation(
 def refusal_of(call: Wanted, card: ToolCard | None, schema: Schema | None, *, free: bool, told: bool) -> Refusal | None:
     """Return why a call cannot be made, None if it can. `told`: the model has had its one chance to mend arguments."""
     if card is None or schema is None:
-        return Refusal(NOT_AVAILABLE, _NOT_AVAILABLE.format(name=call.name))
+        return not_available(call.name)
     if not free:
         return Refusal(OVER_LIMIT, _OVER_LIMIT)
     try:
@@ -166,6 +166,11 @@ def refusal_of(call: Wanted, card: ToolCard | None, schema: Schema | None, *, fr
     except Unfit as exc:
         return unfit(str(exc), told=told)
     return None
+
+
+def not_available(name: str) -> Refusal:
+    """Refuse a call to a tool that is not there, or not any more."""
+    return Refusal(NOT_AVAILABLE, _NOT_AVAILABLE.format(name=name))
 
 
 def repeated(times: int) -> Refusal:

@@ -31,13 +31,6 @@ _IN_DOUBT: Final = "The call {id} ({name}) is given up. It is not known whether 
 _MOST_SHOWN: Final = 200
 
 
-def with_cancel(cards: Mapping[str, ToolCard]) -> dict[str, ToolCard]:
-    """Return the cards with ours, if it could ever have something to do."""
-    if any(card.cancellable and not card.wait for card in cards.values()):
-        return {CANCEL: CARD, **cards}
-    return dict(cards)
-
-
 def chosen(arguments: Mapping[str, Any], running: Sequence[Call]) -> Call | str:
     """Return the call that is to be cancelled, or what the model reads if that cannot be said."""
     if not running:

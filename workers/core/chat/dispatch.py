@@ -10,26 +10,25 @@ from api_contracts.runs import EventData
 from workers.core.chat import acts, calls, cancelling
 from workers.core.chat.arguments import Unfit, arguments_of, canonical
 from workers.core.chat.cards import CATCH_ALL, ToolCard
-from workers.core.chat.schema import BadSchema, Schema, schema_of
 from workers.core.chat.state import Call, ChatState, Settling
+from workers.core.chat.toolset import ToolSet
 from workers.core.runs.frame import Action, SignalArrived
 
 
 class Dispatch:
-    """The calls of one life of a run. What it decides, it emits, or adds to `out`. Raises BadSchema for a tool's."""
+    """The calls of one life of a run. What it decides, it emits, or adds to `out`."""
 
     def __init__(
-        self, run_id: str, request: ChatRequest, cards: Mapping[str, ToolCard], secret: str, state: ChatState,
+        self, run_id: str, request: ChatRequest, tools: ToolSet, secret: str, state: ChatState,
         emit: Callable[[EventData, float], None], out: list[Action],
     ) -> None:  # fmt: skip
         self._run_id = run_id
         self._request = request
-        self._cards = cards = cancelling.with_cancel(cards)
+        self._tools = tools
         self._secret = secret
         self._state = state
         self._emit = emit
         self._out = out
-        self._schemas = {name: _schema_of(card) for name, card in cards.items()}
         self._in_hand: set[str] = set()  # calls that this life of the run has begun, or waits for
         self._asked: set[str] = set()  # those of which a tool is asked what became
         self._sending: set[str] = set()  # those of them whose message is on its way to the broker
@@ -48,8 +47,7 @@ class Dispatch:
 
     def offered(self) -> Mapping[str, ToolCard]:
         """Return the tools that the model may call next."""
-        idle = self._cards.get(cancelling.CANCEL) is cancelling.CARD and not self._cancellable()
-        return {name: card for name, card in self._cards.items() if not (idle and card is cancelling.CARD)}
+        return self._tools.offered(cancel=bool(self._cancellable()))
 
     def is_open(self, call_id: str) -> bool:
         """Whether the call is reserved and has no result yet."""
@@ -204,7 +202,7 @@ class Dispatch:
     def interrupt(self, letter: SignalArrived, now: float) -> bool:
         """Stop the calls whose tools say so, each once that is on record; return False when there are none."""
         for wanted in self._not_reserved():
-            if (card := self._card(wanted.name)) and card.stops:
+            if (found := self._tools.callable(wanted.name)) and found[0].stops:
                 self._reserve(wanted, now)
         open_calls = [(call, self._card(call.reserved.name)) for call in self._state.open_calls()]
         ending = [call for call, card in open_calls if card and card.stops]
@@ -236,15 +234,16 @@ class Dispatch:
     def _reserve(self, wanted: calls.Wanted, now: float) -> Call:
         is_again = calls.first_of(wanted.call_id) in self._state.calls
         free = is_again or calls.made(self._state.calls) < self._request.limits.calls
-        refusal, card = self._refusal(wanted, free=free), self._card(wanted.name)
+        refusal, found = self._refusal(wanted, free=free), self._tools.callable(wanted.name)
+        card = found[0] if found else None
         for event in calls.reservation(self._run_id, wanted, card, now, refusal=refusal, secret=self._secret):
             self._emit(event, now)
         return self._state.calls[wanted.call_id]
 
     def _refusal(self, wanted: calls.Wanted, *, free: bool) -> calls.Refusal | None:
-        card = self._card(wanted.name)
+        card, schema = self._tools.callable(wanted.name) or (None, None)
         told = self._state.was_told(wanted.name, self._state.round)
-        refusal = calls.refusal_of(wanted, card, self._schemas.get(card.name) if card else None, free=free, told=told)
+        refusal = calls.refusal_of(wanted, card, schema, free=free, told=told)
         most = self._request.limits.repeats
         if refusal or card is cancelling.CARD:  # without an id it says the same of other calls
             return refusal
@@ -263,7 +262,7 @@ class Dispatch:
         return card.timeout_s if card else 0.0
 
     def _card(self, name: str) -> ToolCard | None:
-        return self._cards.get(name) or self._cards.get(CATCH_ALL)
+        return self._tools.card(name)
 
     def _start(self, call: Call, now: float) -> None:
         card = call.reserved
@@ -275,20 +274,23 @@ class Dispatch:
         except Unfit as exc:  # an earlier release let them pass
             self._emit(calls.refused(card.call_id, calls.unfit(str(exc), told=False)), now)
             return
+        if (tool := self._card(card.name)) is None:  # it is registered in other workers only
+            gone = calls.not_available(card.name)
+            self._emit(calls.refused(card.call_id, gone), now)
+            return
         self._in_hand.add(card.call_id)
         if card.where == "worker":
             if call.state == "reserved":
                 self._emit(chat.CallStarted(call_id=card.call_id), now)
-            if self._cards.get(card.name) is cancelling.CARD:
+            if self._tools.own(card.name) is cancelling.CARD:
                 self._cancel(card.call_id, arguments, now)
                 return
             key = card.task_id or card.call_id
             name = card.name
-            if name not in self._cards:
+            if self._tools.own(name) is None:
                 name, arguments = CATCH_ALL, {"name": name, "arguments": arguments}
             self._out.append(acts.RunTool(card.call_id, name, arguments, key, card.effect))
             return
-        tool = self._cards[card.name]
         self._sending.add(card.call_id)
         self._out.append(
             acts.SendCall(
@@ -326,10 +328,3 @@ class Dispatch:
 def _is_elsewhere(call: Call) -> bool:
     """Whether another service makes it, or would as soon as it is told."""
     return call.reserved.where == "task" and not call.waits
-
-
-def _schema_of(card: ToolCard) -> Schema:
-    try:
-        return schema_of(dict(card.parameters))
-    except BadSchema as exc:
-        raise BadSchema(f"the parameters of tool {card.name!r}: {exc}") from None

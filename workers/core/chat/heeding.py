@@ -1,6 +1,7 @@
 """What a chat heeds beside its model: letters, time, and its end. `turn` owns the way of the run. Pure."""
 
 from abc import abstractmethod
+from typing import Any
 
 from api_contracts import chat, conversations
 from api_contracts.failure import Failure
@@ -14,6 +15,7 @@ from workers.core.chat.dispatch import Dispatch
 from workers.core.chat.result import result_of
 from workers.core.chat.state import ChatState
 from workers.core.chat.talk import LATE_SUMMARY, MOVED, Talk
+from workers.core.chat.toolset import ToolSet
 from workers.core.runs import signals
 from workers.core.runs.frame import HOLD_S, Finish, Park, SignalArrived
 
@@ -25,6 +27,7 @@ class Heeding(Asking):
     _run_id: str
     _calls: Dispatch
     _talk: Talk
+    _tools: ToolSet
     _meter: Meter
     _park_at: float | None
 
@@ -114,12 +117,17 @@ class Heeding(Asking):
 
     def _change(self, letter: SignalArrived, now: float) -> None:
         changed = letter.data.get("settings")
-        why = self._talk.change(changed) if isinstance(changed, dict) else "settings is no JSON object"
+        why = self._fault_in(changed) if isinstance(changed, dict) else "settings is no JSON object"
         if why is not None:
             self._emit(signals.ignored(letter, f"the settings stay as they are: {why}"), now)
         else:
             by = signals.sender(letter)
             self._emit(conversations.ChatSettingsChanged(changed=changed, inbox=letter.id, by=by), now)
+            self._tools.settle(self._talk.tools)
+
+    def _fault_in(self, changed: dict[str, Any]) -> str | None:
+        several = "tools" in changed and (self._talk.asks_for_several and "tools go without 'n' above 1")
+        return several or self._talk.change(changed) or self._tools.fault_in(changed.get("tools"))
 
     # -- time ------------------------------------------------------------------------------------------------------
 

@@ -136,6 +136,10 @@ class ChatState:
     """Of the conversation: what the turn goes on from."""
     changes: list[dict[str, Any]] = field(default_factory=list)
     """Of the settings, by letters."""
+    preface: list[dict[str, Any]] = field(default_factory=list)
+    """What the model is told before the request's messages."""
+    offered: list[str] | None = None
+    """The tools of which it was told last, None while they are those that it began with."""
     counted: int | None = None
     """Tokens of all that was asked and answered last, as the model counted them."""
     counts_from: float = 0.0
@@ -256,6 +260,10 @@ class ChatState:
                 self.version = event.version
             case conversations.ChatSettingsChanged():
                 self.changes.append(event.changed)
+            case conversations.ChatToolsChanged():
+                self.offered = event.tools
+                if event.message is not None:
+                    (self.preface if event.first else self.messages).append(event.message)
             case _:
                 pass
 

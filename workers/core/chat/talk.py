@@ -20,6 +20,7 @@ from workers.core.chat import acts, context, summary
 from workers.core.chat.account import Meter
 from workers.core.chat.assembler import Answer
 from workers.core.chat.state import ChatState
+from workers.core.chat.toolset import ToolSet, news
 from workers.core.runs.frame import HOLD_S, Action, Park
 from workers.core.runs.turns import Commit, ConversationKey, Holder, Opened
 
@@ -80,7 +81,7 @@ class Talk:
 
     def __init__(
         self, run_id: str, request: ChatRequest, state: ChatState, emit: Callable[[EventData, float], None],
-        out: list[Action], meter: Meter,
+        out: list[Action], meter: Meter, tools: ToolSet,
     ) -> None:  # fmt: skip
         self._run_id = run_id
         self._request = request
@@ -88,6 +89,7 @@ class Talk:
         self._emit = emit
         self._out = out
         self._meter = meter
+        self._tools = tools
         self._given = request.conversation
         self._opened = Opened(0)
         self.is_open = self._given is None
@@ -149,7 +151,7 @@ class Talk:
         try:
             self._settled()
         except ValueError as exc:
-            return _bad_settings(str(exc))
+            return bad_settings(str(exc))
         if self._request.answer and not self.messages:
             return NO_MESSAGES
         asks = self._request.answer or (self._given is not None and self._given.summarise)
@@ -252,8 +254,15 @@ class Talk:
     @property
     def messages(self) -> list[Mapping[str, Any]]:
         """What stands before the run's own: the conversation, then the request's messages."""
-        before = () if self._given and self._given.replace else self._opened.messages
-        return [*before, *context.kept(self._request.messages)]
+        return [*self._before, *context.kept(self._request.messages)]
+
+    @property
+    def _shown(self) -> list[Mapping[str, Any]]:
+        return [*self._before, *self._state.preface, *context.kept(self._request.messages)]
+
+    @property
+    def _before(self) -> Sequence[Mapping[str, Any]]:
+        return () if self._given and self._given.replace else self._opened.messages
 
     def shaped(self, body: Mapping[str, Any], model: str) -> dict[str, Any]:
         """Return the body of the request under the settings, after the conversation, for a model of the route."""
@@ -261,8 +270,54 @@ class Talk:
         shaped: dict[str, Any] = (
             context.affinity(self._request) | dict(body) | context.parameters(self._request, settings)
         )
-        messages = [*context.composed(settings, self.messages), *self._state.messages]
+        messages = [*context.composed(settings, self._shown), *self._state.messages]
         return shaped | {"model": model, "messages": messages}
+
+    # -- tools -----------------------------------------------------------------------------------------------------
+
+    @property
+    def tools(self) -> list[Mapping[str, Any]]:
+        """The changes of the tools, in the order in which they were made."""
+        return [each.get("tools") or {} for each in (self._opened.settings, *self._changes)]
+
+    @property
+    def given_tools(self) -> object:
+        """Those that the request makes."""
+        return self._given.settings.get("tools") if self._given else None
+
+    @property
+    def asks_for_several(self) -> bool:
+        """Whether several answers are asked for at once: tools do not go with that."""
+        return (self._request.n or 1) > 1
+
+    def tools_changed(self) -> conversations.ChatToolsChanged | None:
+        """Return what tells the model how its tools changed since it was asked last, None where they did not."""
+        names = self._tools.names
+        is_first = not self._state.attempt and self._state.offered is None
+        before = self._offered_before if is_first else self._offered
+        message = None if before is None else news(before, names)
+        if message is None and (not is_first or {*names} == {*self._offered}):
+            return None
+        return conversations.ChatToolsChanged(tools=names, message=message, first=is_first or None)
+
+    @property
+    def _offered(self) -> Sequence[str]:
+        """The tools that the model was offered last, or is offered first."""
+        return self._tools.given if self._state.offered is None else self._state.offered
+
+    @property
+    def _offered_before(self) -> Sequence[str] | None:
+        """Those of the last turn; None where there was none that the model is shown."""
+        if not any(message["role"] == "assistant" for message in self._before):
+            return None
+        return self._opened.settings.get("offered") or ()
+
+    def _settings_left(self) -> dict[str, Any] | None:
+        """Return all settings that the turn leaves behind, None where it changes none."""
+        is_new = self._request.answer and {*self._offered} != {*(self._opened.settings.get("offered") or ())}
+        if not (self._changes or is_new):
+            return None
+        return self._settled() | ({"offered": [*self._offered]} if is_new else {})
 
     def change(self, changed: Mapping[str, Any]) -> str | None:
         """Return why a change cannot be taken, or None."""
@@ -292,8 +347,8 @@ class Talk:
         said = [*self._state.messages, *self._state.news()] if self._request.answer else []
         return Commit(
             self._key, self._holder, self._opened.version, "turn" if self._request.answer else "edit",
-            [*context.kept(self._request.messages), *said], self._given.replace,
-            self.settings if self._changes else None, self.settings_version,
+            [*self._state.preface, *context.kept(self._request.messages), *said], self._given.replace,
+            self._settings_left(), self.settings_version,
             self._state.counted if self._request.answer else None,
         )  # fmt: skip
 
@@ -311,6 +366,6 @@ class Talk:
         return Holder(self._run_id, self._state.queued_at, self._state.lives)
 
 
-def _bad_settings(why: str) -> Failure:
+def bad_settings(why: str) -> Failure:
     message = f"the change does not go with the conversation's settings: {why}"[:500]
     return Failure(code="bad_request", category="bad_request", message=message, at_fault="caller")

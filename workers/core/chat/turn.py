@@ -40,14 +40,15 @@ from workers.core.chat.form import fault_in, form_of, mismatch
 from workers.core.chat.heeding import Heeding
 from workers.core.chat.recovery import with_calls
 from workers.core.chat.state import ChatState
-from workers.core.chat.talk import Talk
+from workers.core.chat.talk import Talk, bad_settings
+from workers.core.chat.toolset import Find, ToolSet
 from workers.core.runs.deadline import DEADLINE_EXCEEDED
 from workers.core.runs.frame import Begin, Finish
 from workers.core.text import storable
 
 
 class ChatTurn(Heeding):
-    """`Machine` of a chat. `cards` holds every tool that the request names.
+    """`Machine` of a chat. `cards` holds every tool that the request names, `find` those that settings may name.
 
     `text_calls` names the models whose text may be a call (`recovery`). Raises BadForm for a form of the answer that is
     none, BadSchema for such parameters of a tool.
@@ -56,6 +57,7 @@ class ChatTurn(Heeding):
     def __init__(
         self, run_id: str, request: ChatRequest, cards: Mapping[str, ToolCard], queued_at: float, secret: str,
         prices: Mapping[str, Price] = MappingProxyType({}), text_calls: Container[str] = (),
+        find: Find = lambda _: None,
     ) -> None:  # fmt: skip
         self.state = ChatState(queued_at)
         self._route = request.places
@@ -63,9 +65,10 @@ class ChatTurn(Heeding):
         self._run_id = run_id
         self._request = request
         self._form = form_of(request.response_format)
-        self._calls = Dispatch(run_id, request, cards, secret, self.state, self._emit, self._acts)
+        self._tools = ToolSet(cards, find)
+        self._calls = Dispatch(run_id, request, self._tools, secret, self.state, self._emit, self._acts)
         self._meter = Meter(request, prices, queued_at)
-        self._talk = Talk(run_id, request, self.state, self._emit, self._acts, self._meter)
+        self._talk = Talk(run_id, request, self.state, self._emit, self._acts, self._meter, self._tools)
         self._park_at: float | None = None
         self._was_reopened = False
         self._text_calls = text_calls
@@ -102,7 +105,7 @@ class ChatTurn(Heeding):
     def _take_talk(self, fact: object, now: float) -> None:
         match fact:
             case acts.TurnOpened(found) if not self._talk.is_open:
-                if failure := self._talk.opened(found, now):
+                if failure := self._talk.opened(found, now) or self._took_tools():
                     self._talk.is_open = True
                     self._end("failed", failure, now)
                 elif not self._talk.summarise(now):
@@ -131,6 +134,7 @@ class ChatTurn(Heeding):
         self._meter.begins(now, due, resumed=resumed)
         self._emit(begin.told(resumed=resumed), now)
         if self._talk.is_open:
+            self._tools.settle(self._talk.tools)
             self._enter(now)
         elif self._force_at is not None:
             self._release()
@@ -223,6 +227,8 @@ class ChatTurn(Heeding):
         if failure := means.not_countable(self._meter, self.state, asked.model, self._talk.settings):
             self._end("failed", failure, now)
             return
+        if changed := self._talk.tools_changed():
+            self._emit(changed, now)
         event = chat.ChatRequested(
             round=round_, attempt=self.state.attempt + 1, model=asked.model, settings_version=self._talk.version_told
         )
@@ -231,6 +237,12 @@ class ChatTurn(Heeding):
         body = body_of(self._request, self._calls.offered(), self.state.messages, round_=round_, tools=tools)
         self._meter.body = body = self._talk.shaped(body, asked.model)
         self._acts.append(acts.AskModel(event.attempt, body, asked.credential))
+
+    def _took_tools(self) -> Failure | None:
+        if why := None if self.state.attempt else self._tools.fault_in(self._talk.given_tools):
+            return bad_settings(why)
+        self._tools.settle(self._talk.tools)
+        return None
 
     def _asked_model(self) -> chat.RouteEntry:
         if not self._route:
