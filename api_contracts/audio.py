@@ -1,4 +1,4 @@
-"""The forms in which audio comes, and the one in which the provider takes it."""
+"""The forms in which audio comes, the one in which the provider takes it, and what became of it."""
 
 from typing import Final, Literal
 
@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 SAMPLE_RATE: Final = 16_000
 """Samples a second of every session's timeline, and of the provider's wire (WIRE 2.4)."""
 
+GapCause = Literal["lost", "cancelled", "failed", "unconfirmed"]
+RepeatCause = Literal["lost", "planned", "cleared", "resumed"]
 Encoding = Literal["s16", "f32", "mulaw", "alaw"]
 
 
@@ -38,3 +40,38 @@ class SttSource(BaseModel):
 
 
 _WIRE: Final = SttSource()
+
+
+class Gap(BaseModel):
+    """Audio that was not transcribed: `lost` before it could be read, or not confirmed before the session ended."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    start: float
+    end: float
+    cause: GapCause
+
+
+class AudioMeters(BaseModel):
+    """Three meters. `sent_s` was written to connections, repeats included; `acked_s` of the session's timeline was
+    provably heard; `billable_s` was provably heard by any connection, repeats included: the bill to expect."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sent_s: float = 0.0
+    acked_s: float = 0.0
+    billable_s: float = 0.0
+
+
+class Coverage(BaseModel):
+    """What became of the audio: `audio_s` is the sum of the three others, to the sample."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    audio_s: float = 0.0
+    words_s: float = 0.0
+    silence_s: float = 0.0
+    gaps_s: float = 0.0
+    share: float = 1.0
+    """From 0 to 1: all but the gaps."""
+    gaps: list[Gap] = Field(default_factory=list)

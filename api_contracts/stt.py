@@ -21,12 +21,16 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from api_contracts.audio import SAMPLE_RATE as SAMPLE_RATE
+from api_contracts.audio import AudioMeters as AudioMeters
+from api_contracts.audio import Coverage as Coverage
 from api_contracts.audio import Encoding, SttSource
+from api_contracts.audio import Gap as Gap
+from api_contracts.audio import GapCause as GapCause
+from api_contracts.audio import RepeatCause as RepeatCause
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Request, Result, UsageEvent
 
 Granularity = Literal["word", "segment"]
-GapCause = Literal["lost", "cancelled", "failed", "unconfirmed"]
 EndReason = Literal["end", "idle", "max_duration", "cancelled", "failed"]
 TroubleKind = Literal["error", "garbled", "unknown", "control"]
 
@@ -162,27 +166,6 @@ class SttSegment(BaseModel):
     language: str | None = None
 
 
-class Gap(BaseModel):
-    """Audio that was not transcribed: `lost` before it could be read, or not confirmed before the session ended."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    start: float
-    end: float
-    cause: GapCause
-
-
-class AudioMeters(BaseModel):
-    """Three meters. `sent_s` was written to connections, repeats included; `acked_s` of the session's timeline was
-    provably heard; `billable_s` was provably heard by any connection, repeats included: the bill to expect."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    sent_s: float = 0.0
-    acked_s: float = 0.0
-    billable_s: float = 0.0
-
-
 class SttLatency(BaseModel):
     """How late a session was at worst since this was told before, in seconds; None where nothing was measured.
 
@@ -200,20 +183,6 @@ class SttLatency(BaseModel):
     """From a probe (`stt.input.trace`, every 5 s of audio) to the provider's echo."""
 
 
-class Coverage(BaseModel):
-    """What became of the audio: `audio_s` is the sum of the three others, to the sample."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    audio_s: float = 0.0
-    words_s: float = 0.0
-    silence_s: float = 0.0
-    gaps_s: float = 0.0
-    share: float = 1.0
-    """From 0 to 1: all but the gaps."""
-    gaps: list[Gap] = Field(default_factory=list)
-
-
 class SttResult(Result):
     """What a session came to."""
 
@@ -225,6 +194,8 @@ class SttResult(Result):
     """The language of most words, as the provider says."""
     audio: AudioMeters = AudioMeters()
     coverage: Coverage = Coverage()
+    repeated_s: float = 0.0
+    """Audio that was sent to the provider again, each time counted (`stt.repeat`). No word is told twice for it."""
     connections: int = 0
     source: SttSource | None = None
     """The form that the audio came in; None in results of releases before it was recorded."""
@@ -331,6 +302,8 @@ class SttUsage(UsageEvent):
     anchor_rest: str | None = None
     anchor_phase: int | None = None
     latency: SttLatency | None = None
+    sent_at: int | None = None
+    """Audio before this sample was sent."""
 
 
 class SttGap(EventData):
@@ -344,6 +317,20 @@ class SttGap(EventData):
     cause: GapCause
     after_entry: str | None = None
     """The last entry of the audio stream before it (`"0"`: none), where it lies between entries."""
+
+
+class SttRepeat(EventData):
+    """Audio that was sent before is sent again, from `start_at` up to `end_at`: to connection `conn` in place of one
+    that was `lost`, or by plan (`planned`: options, age), or because it `cleared` its state, or by the worker that
+    `resumed` the session. What a killed worker sent after its last event nobody knows, so here it counts as new."""
+
+    TYPE = "stt.repeat"
+    conn: int
+    start: float
+    end: float
+    start_at: int
+    end_at: int
+    cause: RepeatCause
 
 
 class SttLost(EventData):
@@ -393,6 +380,6 @@ class SttClosed(EventData):
 
 
 STT_EVENTS: tuple[type[EventData], ...] = (
-    SttConnected, SttStartOfSpeech, SttInterim, SttFinal, SttRetracted, SttEndOfSpeech, SttUsage, SttGap, SttLost,
-    SttReconnecting, SttTrouble, SttClosed,
+    SttConnected, SttStartOfSpeech, SttInterim, SttFinal, SttRetracted, SttEndOfSpeech, SttUsage, SttGap, SttRepeat,
+    SttLost, SttReconnecting, SttTrouble, SttClosed,
 )  # fmt: skip

@@ -10,7 +10,7 @@ from api_contracts import stt
 from api_contracts.audio import SttSource
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData, Status
-from api_contracts.stt import SAMPLE_RATE, EndReason, GapCause, SttRequest
+from api_contracts.stt import SAMPLE_RATE, EndReason, GapCause, RepeatCause, SttRequest
 from workers.core.runs.frame import Action, Effect, Emit, Finish
 from workers.core.stt import acts
 from workers.core.stt.connection import Connection
@@ -47,6 +47,8 @@ class Ledger:
         self._acts: list[Action] = []
         self._is_open = False
         self._trimmed_at = 0
+        self._sent_upto = 0
+        self._again: RepeatCause = "resumed"
 
     def open(self) -> None:
         """Go on from where the journal ends."""
@@ -56,10 +58,13 @@ class Ledger:
         holes = [Hole(gap.start, gap.end, gap.after) for gap in self.state.gaps if gap.after is not None]
         self.timeline = _timeline(self.state.anchor, holes, self._request.source)
         self._meters = Meters(self.state.meters)
+        self._sent_upto = max(self.state.sent_upto, self.state.final_upto)
 
     def emit(self, event: EventData, now: float) -> None:
         """Tell, and know."""
         self.state.fold(event, now)
+        if isinstance(event, stt.SttReconnecting):
+            self._again = "lost" if event.failures else "planned"
         self._acts.append(Emit(event))
 
     def act(self, *effects: Effect | Action) -> None:
@@ -112,7 +117,23 @@ class Ledger:
     def count_out(self, conn: Connection) -> None:
         """Take a connection that is over into the meters; what it said and is not final will be said again."""
         self._meters.close(conn)
+        self._sent_upto = self._sent_by(conn)
         self.hearing.void()
+
+    def repeat(self, conn: Connection, now: float) -> None:
+        """Tell which part of what is about to be sent was sent before, and why again."""
+        self._sent_upto = self._sent_by(conn)
+        start, end = self.state.replay_from, min(self._sent_upto, self.timeline.end)
+        if end > start:
+            again = stt.SttRepeat(
+                conn=conn.number,
+                start=start / SAMPLE_RATE,
+                end=end / SAMPLE_RATE,
+                start_at=start,
+                end_at=end,
+                cause="cleared" if conn.sent else self._again,
+            )
+            self.emit(again, now)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -159,6 +180,10 @@ class Ledger:
         self._trim(conn)
         return any(isinstance(event, stt.SttFinal) for event in events)
 
+    def _sent_by(self, conn: Connection | None) -> int:
+        """Return the sample up to which any connection was sent audio."""
+        return max(self._sent_upto, conn.sent_upto() if conn is not None else 0)
+
     def _tell_gap(self, start: int, end: int, cause: GapCause, now: float, after: str | None = None) -> None:
         gap = stt.SttGap(
             start=start / SAMPLE_RATE, end=end / SAMPLE_RATE, start_at=start, end_at=end, cause=cause, after_entry=after
@@ -174,6 +199,7 @@ class Ledger:
             settled_at=settled,
             **anchor.told(),
             latency=self.latency.take(),
+            sent_at=self._sent_by(conn),
             **self._request.account(),
         )
         self.emit(usage, now)

@@ -26,13 +26,14 @@ def coverage_of(state: SttState, received: int) -> Coverage:
     audio = max(received, state.settled)
     gaps = sum(gap.end - gap.start for gap in state.gaps)
     words = max(0, min(state.word_samples, audio - gaps))
+    in_order = sorted(state.gaps, key=lambda gap: gap.start)
     return Coverage(
         audio_s=audio / SAMPLE_RATE,
         words_s=words / SAMPLE_RATE,
         silence_s=(audio - gaps - words) / SAMPLE_RATE,
         gaps_s=gaps / SAMPLE_RATE,
         share=(audio - gaps) / audio if audio else 1.0,
-        gaps=[Gap(start=gap.start / SAMPLE_RATE, end=gap.end / SAMPLE_RATE, cause=gap.cause) for gap in state.gaps],
+        gaps=[Gap(start=gap.start / SAMPLE_RATE, end=gap.end / SAMPLE_RATE, cause=gap.cause) for gap in in_order],
     )
 
 
@@ -71,6 +72,7 @@ def result_of(
         language=_language(words),
         connections=state.connections,
         source=request.source,
+        repeated_s=state.repeated / SAMPLE_RATE,
         ended_by=ended_by,
         timings=_timings(state, now),
     )

@@ -57,6 +57,10 @@ class SttState:
     transcript: Transcript = field(default_factory=Transcript)
     word_samples: int = 0
     gaps: list[Missing] = field(default_factory=list)
+    repeated: int = 0
+    """Samples that were sent again."""
+    sent_upto: int = 0
+    """Audio before this was sent, as far as the journal knows."""
     meters: AudioMeters = field(default_factory=AudioMeters)
     control: str = "0"
     """The last control of which trouble was told."""
@@ -76,11 +80,14 @@ class SttState:
                 self._fold_final(event, at)
             case stt.SttUsage():
                 self.meters = event.audio
+                self.sent_upto = max(self.sent_upto, event.sent_at or 0)
                 self._settle(event.settled_at)
                 self._anchor(event)
             case stt.SttGap():
                 self.gaps.append(Missing(event.start_at, event.end_at, event.cause, event.after_entry))
                 self._settle(self.settled)
+            case stt.SttRepeat():
+                self.repeated += event.end_at - event.start_at - self._missing(event.start_at, event.end_at)
             case stt.SttStartOfSpeech():
                 self.first_text_at = self.first_text_at or at
                 self.speech_start = event.start

@@ -209,6 +209,7 @@ class Wire:
             self._ledger.act(*conn.close(now))
 
     def _send_again(self, conn: Connection, now: float) -> None:
+        self._ledger.repeat(conn, now)
         for at, pcm in self._ledger.timeline.since(self._ledger.state.replay_from):
             self._ledger.act(*conn.feed(at, pcm, now))
         conn.caught_up_at = conn.busy_until

@@ -192,7 +192,25 @@ def check(life: Life) -> None:
     for event, at in life.journal:
         if not isinstance(event, stt.SttInterim):
             state.fold(event, at)
+    if isinstance(life.end, Finish):
+        check_coverage(life.result)
     assert state == life.machine.state, "the state is not the fold of the journal, which interims add nothing to"
+
+
+def check_coverage(result: stt.SttResult) -> None:
+    """Final, silence and gaps are the audio, to the sample; gaps lie apart from each other, within it."""
+    coverage = result.coverage
+    audio, words, silence, gaps, repeated = (
+        round(seconds * RATE, 3)
+        for seconds in (
+            coverage.audio_s, coverage.words_s, coverage.silence_s, coverage.gaps_s, result.repeated_s,
+        )
+    )  # fmt: skip
+    assert all(count == int(count) >= 0 for count in (audio, words, silence, gaps, repeated))
+    assert words + silence + gaps == audio
+    ends = [0.0, *(round(place * RATE, 3) for gap in coverage.gaps for place in (gap.start, gap.end)), audio]
+    assert ends == sorted(ends)
+    assert gaps == sum(ends[2:-1:2]) - sum(ends[1:-1:2])
 
 
 def check_journal(events: list[EventData]) -> None:

@@ -252,7 +252,8 @@ def test_a_session_tells_its_whole_way() -> None:
     told = [each for each in life.types if each.startswith("stt.")]
     assert told == [
         "stt.connected", "stt.gap", "stt.start_of_speech", "stt.interim", "stt.retracted",
-        "stt.final", "stt.end_of_speech", "stt.lost", "stt.reconnecting", "stt.connected", "stt.usage", "stt.closed",
+        "stt.final", "stt.end_of_speech", "stt.lost", "stt.reconnecting", "stt.connected", "stt.repeat",
+        "stt.usage", "stt.closed",
     ]  # fmt: skip
     check(life)
 
