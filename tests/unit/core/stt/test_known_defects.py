@@ -1,5 +1,8 @@
 """What other bridges to this provider got wrong: one test each, in the order of FEAT A2.5."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from api_contracts import stt
@@ -8,6 +11,8 @@ from tests.unit.core.stt.recogniser import Recogniser, Ways, speech
 from workers.core.stt import acts
 from workers.core.stt.messages import segments_in
 from workers.core.stt.segments import SegmentMap
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def listening(seconds: float = 10.0) -> Life:
@@ -39,6 +44,18 @@ def test_2_a_new_connection_starts_without_the_old_ones_numbers() -> None:
         at = 4 + number - start
         life.says(update(segment(number, word(f"new{number}", at, at + 0.2, final=True))))
     assert life.words == ["00", "01", "10", "11", "20", "21", "new0", "new1", "new2"]
+
+
+@pytest.mark.requirement("STT-09")
+def test_2_what_was_counted_of_a_segment_is_counted_of_that_connection() -> None:
+    """Words without times are told apart by their number alone."""
+    life = listening()
+    life.says(update(segment(0, word("one", final=True), word("two", final=True))))
+    life.loses()
+    life.retries()
+    life.opened()
+    life.says(update(segment(0, word("three", final=True), word("four", final=True))))
+    assert life.words == ["one", "two", "three", "four"]
 
 
 @pytest.mark.requirement("STT-02")
@@ -188,3 +205,16 @@ def test_17_what_is_final_is_let_go() -> None:
             segments.settle(final, upto)
             most = max(most, len(segments))
     assert most <= 3
+
+
+def test_the_table_of_defects_has_a_row_and_tests_for_each() -> None:
+    """`docs/speech-defects.md` names tests that are there."""
+    table = (ROOT / "docs/speech-defects.md").read_text()
+    rows = [line.split("|") for line in table.splitlines() if re.match(r"\| \d+ \|", line)]
+    code = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    there = set(re.findall(r"def (test_\w+)", code))
+    assert [int(row[1]) for row in rows] == list(range(1, 18))
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row[4])
+        assert named[0].startswith(f"test_{int(row[1])}_")
+        assert there.issuperset(named), row[1]
