@@ -81,10 +81,11 @@ class Losses:
 
     async def _after(self, life: Life) -> Outcome:
         store, archive, run_id = self._services.store, self._services.archive, life.run_id
+        since = self._services.clock.now()
         if await store.known([run_id]):
             return Dropped("the lease was lost")
         if life.request is None or any(await archive.remembered(run_id)):
-            return await self.missing(run_id, life.queued.kind)
+            return await self.missing(run_id, life.queued.kind, since)
         whole = life.queued.model_copy(update={"request": dict(life.request), "request_blob": None})
         queued, blob = spill(whole)
         said = await store.submit(run_id, queued, blob)
@@ -98,26 +99,32 @@ class Losses:
 
     async def stored(self, run_id: str, kind: Kind, epoch: int | None) -> Outcome:
         """Return what a finished run came to, in the life of this epoch, for the callbacks that are still owed."""
+        since = self._services.clock.now()
         try:
             if record := await self._services.archive.load(run_id):
                 return ended(record.result, epoch)
-            for event in reversed(await self._services.store.read(run_id)):
+            events = await self._services.store.read(run_id)
+            for event in reversed(events):
                 if event.terminal and (result := await self._readable(run_id, event)) is not None:
                     return ended(result, epoch)
-            return await self.missing(run_id, kind)
+            if events and epoch is None:  # when it was leased there was none
+                return Dropped("its journal was lost: it has begun anew")
+            return await self.missing(run_id, kind, since)
         except StoreUnavailable as exc:
             return Unreachable(str(exc))
 
-    async def missing(self, run_id: str, kind: Kind) -> Ended:
-        """Return what a run without a journal came to; one of which SQL has no result, has failed. Raises
+    async def missing(self, run_id: str, kind: Kind, since: float) -> Ended:
+        """Return what a run came to that had no journal at `since`; one of which SQL has no result, has failed. Raises
         `StoreUnavailable`.
+
+        Whoever drove it may have it begin anew meanwhile: that journal is of after `since`, and so its end stands.
         """
         archive = self._services.archive
         record, noted = await archive.remembered(run_id)
         if record:
             return ended(record.result)
         result, now = lost(run_id, kind), self._services.clock.now()
-        begun = noted or Begun(run_id, kind, "default", {}, now)
+        begun = noted or Begun(run_id, kind, "default", {}, since)
         _log.error("run.journal_lost", run_id=run_id)
         await archive.save(
             RunRecord(
@@ -125,7 +132,8 @@ class Losses:
                 begun.idempotency_key,
             )
         )  # fmt: skip
-        return ended(result)
+        kept = await archive.load(run_id)
+        return ended(kept.result if kept else result)
 
     async def _readable(self, run_id: str, event: Event) -> Mapping[str, Any] | None:
         """Return the result that an end carries; None when it is gone, or something else is in its place."""

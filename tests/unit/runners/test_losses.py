@@ -8,12 +8,13 @@ import pytest
 
 from api_contracts.failure import Failure
 from api_contracts.keys import new_run_id
+from api_contracts.runs import Event
 from tests.unit.runners.cell import QUESTION, TIMING, Cell, Worker, says, wants
 from tests.waiting import idle
 from workers.adapters.memory.model import Hold, MemoryModel, Step
 from workers.adapters.memory.runs import MemoryRuns
 from workers.adapters.tools import Registry, tool
-from workers.ports import Begun
+from workers.ports import Begun, RunRecord
 from workers.runners.outcome import Dropped, Ended, Outcome, Unreachable
 
 LARGE = {"messages": [{"role": "user", "content": "x" * 70_000}]}
@@ -194,6 +195,49 @@ async def test_a_message_that_asks_after_a_run_of_which_nothing_is_known_makes_n
     cell, run_id = Cell(), new_run_id()
     assert is_lost(await cell.worker().serve(run_id, {"stored": ""}))
     assert await cell.types(run_id) == []
+
+
+@pytest.mark.requirement("RUN-08", "RUN-10")
+async def test_a_message_that_finds_no_journal_leaves_alone_the_one_that_is_written_meanwhile() -> None:
+    cell, run_id = Cell(), new_run_id()
+    ann = cell.worker("ann")
+
+    async def read_late(run_id: str) -> list[Event]:
+        await cell.submitted(run_id)
+        return await cell.store.read(run_id)
+
+    ann.line.read = read_late  # type: ignore[method-assign]
+    assert await ann.serve(run_id, {"stored": ""}) == Dropped("its journal was lost: it has begun anew")
+    assert await cell.archive.load(run_id) is None
+
+
+@pytest.mark.requirement("RUN-08", "RUN-10")
+async def test_a_message_that_finds_no_journal_does_not_overwrite_the_end_of_the_one_that_is_written_meanwhile() -> (
+    None
+):
+    cell, run_id = Cell(MemoryModel(says("all of it"))), new_run_id()
+    ann, remembered, asked, answer = cell.worker("ann"), cell.archive.remembered, asyncio.Event(), asyncio.Event()
+
+    async def remembered_before(run_id: str) -> tuple[RunRecord | None, Begun | None]:
+        known = await remembered(run_id)
+        asked.set()
+        await answer.wait()
+        return known
+
+    cell.archive.remembered = remembered_before  # type: ignore[method-assign]
+    serving = await ann.begin(run_id, {"stored": ""})
+    assert asked.is_set()
+    cell.archive.remembered = remembered  # type: ignore[method-assign]
+    await cell.pass_time(0.5)
+    await cell.submitted(run_id)
+    assert isinstance(await cell.worker("bob").serve(run_id), Ended)
+    await cell.pass_time(0.5)
+    answer.set()
+    outcome, record = await serving, await cell.archive.load(run_id)
+    assert isinstance(outcome, Ended)
+    assert record is not None
+    assert (outcome.status, record.status) == ("completed", "completed")
+    assert (await cell.last(run_id)).type == "run.completed"
 
 
 async def test_a_loss_is_looked_into_until_the_stores_answer() -> None:
