@@ -80,6 +80,15 @@ class RunNotFound(LookupError):
         super().__init__(f"run {run_id} is not known: never submitted here, or its retention is over")
 
 
+class AudioRefused(Exception):
+    """Too much audio of this session waits already; `sent` bytes were taken, the rest was not. Try again later."""
+
+    def __init__(self, run_id: str, sent: int = 0) -> None:
+        self.run_id = run_id
+        self.sent = sent
+        super().__init__(f"too much audio of session {run_id} waits to be heard: {sent} bytes were taken")
+
+
 class RunDamaged(Exception):
     """Somebody has written into the keys of the run that the service alone writes. The worker that takes the run next
     ends it as failed, with the code `run_keys_damaged`; other runs go on."""

@@ -90,6 +90,9 @@ class SttRequest(SttOptions, Request):
     """Without an entry in the audio stream for so long, the session closes as by `end`."""
     max_duration_s: float = Field(default=4 * 3600.0, ge=1, le=86_400)
     """From the session's start; then it closes as by `end`."""
+    backlog_s: float = Field(default=300.0, ge=10, le=3600)
+    """How much audio may be there that is neither final nor known to be silence or lost. Over it `stt.lag` is told and
+    clients refuse to send more; at twice as much the session fails with `audio_backlog`."""
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -319,6 +322,15 @@ class SttGap(EventData):
     """The last entry of the audio stream before it (`"0"`: none), where it lies between entries."""
 
 
+class SttLag(EventData):
+    """More audio waits than may (`SttRequest.backlog_s`), and whoever writes should pause; or, where `full` is false,
+    half of that is left, and he may go on."""
+
+    TYPE = "stt.lag"
+    behind_s: float
+    full: bool
+
+
 class SttRepeat(EventData):
     """Audio that was sent before is sent again, from `start_at` up to `end_at`: to connection `conn` in place of one
     that was `lost`, or by plan (`planned`: options, age), or because it `cleared` its state, or by the worker that
@@ -380,6 +392,6 @@ class SttClosed(EventData):
 
 
 STT_EVENTS: tuple[type[EventData], ...] = (
-    SttConnected, SttStartOfSpeech, SttInterim, SttFinal, SttRetracted, SttEndOfSpeech, SttUsage, SttGap, SttRepeat,
-    SttLost, SttReconnecting, SttTrouble, SttClosed,
+    SttConnected, SttStartOfSpeech, SttInterim, SttFinal, SttRetracted, SttEndOfSpeech, SttUsage, SttLag, SttGap,
+    SttRepeat, SttLost, SttReconnecting, SttTrouble, SttClosed,
 )  # fmt: skip

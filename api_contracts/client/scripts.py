@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from api_contracts import keys
 from api_contracts.names import STT_QUEUE, queue_of
@@ -47,6 +47,9 @@ SUBMIT = load("api_contracts.client", "submit")
 SIGNAL = load("api_contracts.client", "signal")
 AUDIO = load("api_contracts.client", "audio")
 RETRY = load("api_contracts.client", "retry")
+
+UNTAKEN_S: Final = 300
+"""Audio that no worker takes for so long is enough; as much as a session may hold unheard (`SttRequest.backlog_s`)."""
 
 RETRY_LETTER = "retry"
 """Type of the letter by which an operator's retry reaches the run. No sender of signals may use it."""
@@ -112,5 +115,6 @@ def retry_call(run_id: str, by: str, reason: str, *, ttl_s: float) -> ScriptCall
 
 
 def audio_call(run_id: str, field: Literal["a", "c"], value: bytes | str, *, ttl_s: float) -> ScriptCall:
-    """Build an append to a session's audio stream: reply `sent`, `finished` or `missing`."""
-    return ScriptCall(AUDIO, (keys.lease(run_id), keys.audio(run_id)), (field, value, int(ttl_s * 1000)))
+    """Build an append to a session's audio stream: reply `sent`, `finished`, `missing` or, for audio, `full`."""
+    times = (int(ttl_s * 1000), UNTAKEN_S * 1000)
+    return ScriptCall(AUDIO, (keys.lease(run_id), keys.audio(run_id)), (field, value, *times))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from api_contracts.client.scripts import ScriptCall, audio_call
 from api_contracts.client.submission import checked, expect
-from api_contracts.failure import RunNotFound
+from api_contracts.failure import AudioRefused, RunNotFound
 from api_contracts.keys import check_run_id
 from api_contracts.runs import Event
 from api_contracts.stt import AudioControl, ChangeOptions, Clear, End, Flush, SttRequest, SttResult
@@ -60,9 +60,15 @@ class Session:
     def send_audio(self, pcm: Pcm) -> bool:
         """Append audio in the form that the request names, any length; return False when the session is over.
 
-        Raises RunNotFound. Raises redis' ConnectionError when Redis is away: then the piece may or may not be there.
+        Raises RunNotFound, and AudioRefused when too much audio waits already (`SttRequest.backlog_s`): send what was
+        not taken later. Raises redis' ConnectionError when Redis is away: then the piece may or may not be there.
         """
-        return all(self._append(call) for call in audio_calls(self.run_id, pcm, self._client.settings.live_ttl_s))
+        sent = 0
+        for call in audio_calls(self.run_id, pcm, self._client.settings.live_ttl_s):
+            if not is_sent(self.run_id, self._client._script(call), sent):  # noqa: SLF001 - one object, two names
+                return False
+            sent += len(bytes_of(call))
+        return True
 
     def flush(self) -> bool:
         """Have the rest of a frame sent now."""
@@ -126,9 +132,11 @@ class AsyncSession:
 
     async def send_audio(self, pcm: Pcm) -> bool:
         """See `Session.send_audio`."""
+        sent = 0
         for call in audio_calls(self.run_id, pcm, self._client.settings.live_ttl_s):
-            if not await self._append(call):
+            if not is_sent(self.run_id, await self._client._script(call), sent):  # noqa: SLF001 - one object
                 return False
+            sent += len(bytes_of(call))
         return True
 
     async def flush(self) -> bool:
@@ -175,14 +183,21 @@ def audio_calls(run_id: str, pcm: Pcm, ttl_s: float) -> Iterator[ScriptCall]:
         yield audio_call(run_id, "a", data[start : start + MOST_BYTES], ttl_s=ttl_s)
 
 
+def bytes_of(call: ScriptCall) -> bytes:
+    """Return the audio of an append."""
+    return bytes(call.args[1]) if isinstance(call.args[1], bytes) else b""
+
+
 def control_call(run_id: str, control: AudioControl, ttl_s: float) -> ScriptCall:
     """Return the append of a control. Fields that were not given are left out: absent means unchanged."""
     text = control.model_copy(update={"type": control.type}).model_dump_json(exclude_unset=True)
     return audio_call(run_id, "c", text, ttl_s=ttl_s)
 
 
-def is_sent(run_id: str, reply: str) -> bool:
-    """Return what the script's reply means."""
+def is_sent(run_id: str, reply: str, before: int = 0) -> bool:
+    """Return what the script's reply means; so many bytes of the same audio were sent before."""
+    if reply == "full":
+        raise AudioRefused(run_id, before)
     if reply == "missing":
         raise RunNotFound(run_id)
     return reply == "sent"

@@ -22,6 +22,7 @@ from redis import Redis
 
 from api_contracts import keys
 from api_contracts.client import Session
+from api_contracts.failure import AudioRefused
 from api_contracts.runs import Event
 from api_contracts.stt import SttFinal, SttResult
 from tests.acceptance.cluster import ROOT, Cluster
@@ -132,6 +133,32 @@ def test_audio_of_another_form_is_heard_as_well(cluster: Cluster) -> None:
     assert exactly(events, result, words)
     assert result.source is not None
     assert result.source.model_dump() == opened
+
+
+@pytest.mark.requirement("STT-05", "STT-17")
+def test_a_producer_that_sends_too_much_is_told_then_held_then_cut_off(cluster: Cluster) -> None:
+    """By `send_audio`, which refuses, and by XADD, which can only read `stt.lag`."""
+    client = cluster.client
+    session = client.stt.open(backlog_s=10)
+    key = keys.audio(session.run_id)
+    cluster.redis.xadd(key, {"a": bytes(11 * 32_000)})
+    (lag,) = eventually(lambda: of_type(client.events(session.run_id), "stt.lag"), within=60)
+    assert lag.data == {"behind_s": 11.0, "full": True}
+
+    def refused() -> bool:
+        try:
+            session.send_audio(b"\0\0")
+        except AudioRefused:
+            return True
+        return False
+
+    eventually(refused, within=60)
+    cluster.redis.xadd(key, {"a": bytes(11 * 32_000)})
+    events, result = finished(cluster, session.run_id)
+    assert (result.status, result.failure and result.failure.code) == ("failed", "audio_backlog")
+    assert result.coverage.audio_s >= 22.0
+    assert result.coverage.gaps[-1].cause == "failed"
+    assert len(of_type(events, "stt.lag")) == 1
 
 
 @pytest.mark.requirement("STT-01", "STT-04", "STT-05", "RUN-13")

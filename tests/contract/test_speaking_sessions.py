@@ -12,8 +12,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api_contracts import keys
 from api_contracts.client import AsyncClient, Client
+from api_contracts.client.scripts import UNTAKEN_S
 from api_contracts.client.speaking import MOST_BYTES
-from api_contracts.failure import RunConflict, RunNotFound
+from api_contracts.failure import AudioRefused, RunConflict, RunNotFound
 from api_contracts.keys import BadRunId, new_run_id
 from api_contracts.runs import RunCompleted, RunQueued
 from api_contracts.stt import SttResult
@@ -21,7 +22,9 @@ from tests.contract.cutting_proxy import CuttingProxy
 from tests.contract.run_store.worlds import queued
 from workers.adapters.clock import SystemClock
 from workers.adapters.redis.connection import connect
+from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.store import RedisRuns
+from workers.adapters.redis.streams import RedisAudio
 from workers.ports import Granted
 from workers.settings import Timing
 
@@ -61,6 +64,10 @@ class Booth:
     async def entries(self, run_id: str) -> list[dict[bytes, bytes]]:
         """The audio stream, read as any Redis client reads it."""
         return [fields for _, fields in await self.redis.xrange(f"fw:{{{run_id[-1]}}}:{run_id}:audio")]
+
+    def audio(self) -> RedisAudio:
+        """A worker's hand on the audio streams."""
+        return RedisAudio(StreamReader(self.redis, self.redis, SystemClock()), self.redis, lambda _: None)
 
     async def finish(self, run_id: str) -> None:
         """End the run as a worker does."""
@@ -149,6 +156,50 @@ async def test_a_session_that_was_opened_elsewhere_can_be_spoken_to(booth: Booth
     assert await booth.entries(opened.run_id) == [{b"a": b"\x01\x02"}]
     with pytest.raises(BadRunId):
         booth.client.stt.session("no such name!")
+
+
+@pytest.mark.requirement("STT-17")
+async def test_while_a_worker_holds_the_producer_audio_is_refused_and_controls_are_not(booth: Booth) -> None:
+    """The word is the owner's: it is void when the session has another."""
+    session = await booth.open()
+    run_id = session.run_id
+    audio = booth.audio()
+    granted = await booth.store.acquire(run_id, "ann", "")
+    assert isinstance(granted, Granted)
+    assert await call(session.send_audio, b"one.")
+    await audio.hold(run_id, full=True)
+    with pytest.raises(AudioRefused) as refused:
+        await call(session.send_audio, b"two.")
+    assert (refused.value.run_id, refused.value.sent) == (run_id, 0)
+    assert await call(session.flush)
+    await audio.hold(run_id, full=False)
+    assert await call(session.send_audio, b"two.")
+    await audio.hold(run_id, full=True)
+    await booth.store.release(granted.lease)
+    assert isinstance(await booth.store.acquire(run_id, "bob", ""), Granted)
+    assert await call(session.send_audio, b"three.")
+    assert [entry.get(b"a") for entry in await booth.entries(run_id)] == [b"one.", None, b"two.", b"three."]
+
+
+@pytest.mark.requirement("STT-17")
+async def test_audio_that_no_worker_takes_is_enough_after_a_while(booth: Booth) -> None:
+    session = await booth.open()
+    seconds, _ = await booth.redis.time()
+    await booth.redis.xadd(keys.audio(session.run_id), {"a": b"old."}, id=f"{(seconds - UNTAKEN_S + 60) * 1000}-0")
+    assert await call(session.send_audio, b"new.")
+    await booth.redis.delete(keys.audio(session.run_id))
+    await booth.redis.xadd(keys.audio(session.run_id), {"a": b"old."}, id=f"{(seconds - UNTAKEN_S - 60) * 1000}-0")
+    with pytest.raises(AudioRefused):
+        await call(session.send_audio, b"new.")
+    assert isinstance(await booth.store.acquire(session.run_id, "ann", ""), Granted)
+    assert await call(session.send_audio, b"new.")
+
+
+@pytest.mark.requirement("STT-17")
+async def test_nobody_is_held_where_there_is_no_session(booth: Booth) -> None:
+    """A key that is left behind would look like a run."""
+    await booth.audio().hold(NEVER, full=True)
+    assert not await booth.redis.exists(keys.lease(NEVER))
 
 
 @pytest.mark.parametrize("verb", ["send_audio", "flush", "clear", "change_options", "end", "cancel"])

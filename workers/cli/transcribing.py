@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from api_contracts.client import Session
-from api_contracts.failure import RunNotFound
+from api_contracts.failure import AudioRefused, RunNotFound
 from api_contracts.runs import Event, Status
 from api_contracts.vocabulary import typed
 from workers.cli import sound
@@ -211,7 +211,7 @@ def persistently(act: Callable[[], Any], enough: Callable[[], bool]) -> None:
         except Exception as exc:  # the command may end, and close the connection, while we are at it
             if enough():
                 return
-            if not isinstance(exc, RedisError):
+            if not isinstance(exc, RedisError | AudioRefused):
                 raise
             pause.wait(_AGAIN_S)
         else:

@@ -29,6 +29,13 @@ class AudioStreams(Protocol):
         """Drop the entries before this one. Raise `StoreUnavailable`."""
         ...
 
+    async def hold(self, run_id: str, full: bool) -> None:
+        """Have clients refuse more audio, until another worker owns the session, or let them.
+
+        Raise `StoreUnavailable`.
+        """
+        ...
+
 
 class SpeechLost(Exception):
     """A connection could not be opened, or ended.

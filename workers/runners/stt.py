@@ -15,6 +15,7 @@ from workers.core.stt.acts import (
     Connect,
     ControlArrived,
     Disconnect,
+    HoldAudio,
     ReadAudio,
     SendAudio,
     SendText,
@@ -43,6 +44,7 @@ class SttPerformer:
         self._closing: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unwatch: Callable[[], None] | None = None
+        self._holding = asyncio.Lock()
         self._is_closed = False
 
     def perform(self, effect: Effect, post: Post) -> None:
@@ -62,6 +64,8 @@ class SttPerformer:
                 self._begin(self._read(after, post), post)
             case TrimAudio(before):
                 self._begin(self._trim(before), post)
+            case HoldAudio(full):
+                self._begin(self._hold(full), post)
             case _:
                 raise TypeError(f"a session has no effect {type(effect).__name__}")
 
@@ -118,6 +122,19 @@ class SttPerformer:
                 return False  # nothing of it can be read any more
             except StoreUnavailable:
                 await self._clock.sleep_until(self._clock.now() + _READ_AGAIN_S)
+
+    async def _hold(self, full: bool) -> None:
+        """Tried until it is done, one after the other: the last word counts."""
+        async with self._holding:
+            while True:
+                try:
+                    await self._audio.hold(self._run_id, full)
+                except KeysDamaged:
+                    return  # without its lease the run has no clients to tell
+                except StoreUnavailable:
+                    await self._clock.sleep_until(self._clock.now() + _READ_AGAIN_S)
+                else:
+                    return
 
     async def _trim(self, before: str) -> None:
         try:

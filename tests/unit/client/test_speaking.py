@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_contracts import keys
-from api_contracts.client.scripts import AUDIO
+from api_contracts.client.scripts import AUDIO, UNTAKEN_S
 from api_contracts.client.speaking import MOST_BYTES, audio_calls, control_call, is_sent
 from api_contracts.failure import RunNotFound
 from api_contracts.stt import ChangeOptions, Clear, End, Flush, Vad
@@ -32,7 +32,7 @@ def control(made: Any) -> dict[str, Any]:
 def test_audio_is_field_a_of_an_entry_as_it_is() -> None:
     (call,) = audio_calls("run-1", b"\x01\x02\x03", TTL_S)
     assert (call.script, call.keys) == (AUDIO, (keys.lease("run-1"), keys.audio("run-1")))
-    assert call.args == ("a", b"\x01\x02\x03", 1500)
+    assert call.args == ("a", b"\x01\x02\x03", 1500, UNTAKEN_S * 1000)
 
 
 @given(st.integers(0, 3 * MOST_BYTES + 1))
@@ -73,7 +73,7 @@ def test_what_is_no_bytes_is_refused_with_what_it_should_be(wrong: Any) -> None:
 def test_a_control_is_field_c_as_json(made: Any, text: str) -> None:
     call = control_call("run-1", made, TTL_S)
     assert (call.script, call.keys) == (AUDIO, (keys.lease("run-1"), keys.audio("run-1")))
-    assert call.args == ("c", text, 1500)
+    assert call.args == ("c", text, 1500, UNTAKEN_S * 1000)
 
 
 @pytest.mark.requirement("STT-01", "STT-12")

@@ -22,6 +22,7 @@ from workers.core.stt.acts import (
     Disconnect,
     Disconnected,
     Garbled,
+    HoldAudio,
     ReadAudio,
     Said,
     SendAudio,
@@ -49,6 +50,10 @@ class FlakyAudio(MemoryAudio):
     async def trim(self, run_id: str, before: str) -> None:
         self._reach()
         await super().trim(run_id, before)
+
+    async def hold(self, run_id: str, full: bool) -> None:
+        self._reach()
+        await super().hold(run_id, full)
 
     def _reach(self) -> None:
         if self.away:
@@ -370,6 +375,20 @@ async def test_trimming_drops_what_is_before_the_entry(stage: Stage) -> None:
     ids = [stage.audio.add(RUN, TENTH) for _ in range(3)]
     assert await stage.perform(TrimAudio(ids[1])) == []
     assert stage.audio.ids(RUN) == ids[1:]
+
+
+@pytest.mark.requirement("RUN-21", "STT-17")
+async def test_a_producer_is_held_once_the_store_is_back_and_the_last_word_counts(stage: Stage) -> None:
+    stage.audio.away = True
+    assert await stage.perform(HoldAudio(full=True)) == []
+    stage.audio.away = False
+    await stage.pass_time(1)
+    assert stage.audio.held == {RUN}
+    stage.audio.away = True
+    await stage.perform(HoldAudio(full=False), HoldAudio(full=True), HoldAudio(full=False))
+    stage.audio.away = False
+    await stage.pass_time(1)
+    assert stage.audio.held == set()
 
 
 @pytest.mark.requirement("RUN-21", "STT-17")

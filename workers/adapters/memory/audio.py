@@ -38,6 +38,8 @@ class MemoryAudio:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock
+        self.held: set[str] = set()
+        """Sessions to which no more should be sent."""
         self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
 
     def add(self, run_id: str, pcm: bytes | None, control: Mapping[str, Any] | None = None) -> str:
@@ -71,6 +73,13 @@ class MemoryAudio:
     async def holds(self, run_id: str, entry_id: str) -> bool:
         """See the port."""
         return entry_id in self.ids(run_id)
+
+    async def hold(self, run_id: str, full: bool) -> None:
+        """See the port."""
+        if full:
+            self.held.add(run_id)
+        else:
+            self.held.discard(run_id)
 
     async def trim(self, run_id: str, before: str) -> None:
         """See the port."""

@@ -17,6 +17,7 @@ MEND = load(_PACKAGE, "mend")
 RELEASE = load(_PACKAGE, "release")
 PARK = load(_PACKAGE, "park")
 ANNOUNCE = load(_PACKAGE, "announce")
+HOLD = load(_PACKAGE, "hold")
 CLAIM = load(_PACKAGE, "claim")
 WAITING = load(_PACKAGE, "waiting")
 SETTLE = load(_PACKAGE, "settle")
@@ -29,7 +30,7 @@ BUDGET_SETTLE = load(_PACKAGE, "budget_settle")
 _SHA = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     for script in (
-        *(ACQUIRE, MEND, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, WAITING, SETTLE, SUBMIT, SIGNAL, RETRY),
+        *(ACQUIRE, MEND, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, WAITING, SETTLE, SUBMIT, SIGNAL, RETRY, HOLD),
         *(BREAKER_ENTER, BREAKER_FAILED, LIMITS, BUDGET_RESERVE, BUDGET_SETTLE),
     )
 }

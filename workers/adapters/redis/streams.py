@@ -8,8 +8,10 @@ import structlog
 from redis.asyncio import Redis
 
 from api_contracts import keys
+from api_contracts.client.scripts import ScriptCall
 from workers.adapters.redis.connection import mapped
 from workers.adapters.redis.reader import Fields, StreamReader
+from workers.adapters.redis.scripts import HOLD, run_all
 from workers.ports import AudioEntry, Letter
 from workers.settings import DAY_S
 
@@ -71,6 +73,13 @@ class RedisAudio:
         """See the port."""
         with mapped():
             await self._redis.xtrim(keys.audio(run_id), minid=before, approximate=False)
+
+    async def hold(self, run_id: str, full: bool) -> None:
+        """See the port."""
+        with mapped():
+            (reply,) = await run_all(self._redis, [ScriptCall(HOLD, (keys.lease(run_id),), ("1" if full else "",))])
+            if isinstance(reply, Exception):
+                raise reply
 
 
 def lag_of(entry_id: str, now: float) -> float:

@@ -17,7 +17,7 @@ _REPEATED: Final = frozenset(
         runs.RunStarted, runs.RunResumed, runs.RunCancelling, runs.RunConflicted, runs.RunIgnored,
         chat.ChatRequested, chat.ChatDelta, chat.ChatReasoning, chat.ChatReplaced, chat.CallStarted,
         stt.SttConnected, stt.SttStartOfSpeech, stt.SttInterim, stt.SttRetracted, stt.SttUsage, stt.SttLost,
-        stt.SttReconnecting, stt.SttTrouble, BatchTrouble,
+        stt.SttRepeat, stt.SttLag, stt.SttReconnecting, stt.SttTrouble, BatchTrouble,
     )
 )  # fmt: skip
 """What each life may tell anew. Anything else is a step that the next life need not do again."""

@@ -22,6 +22,13 @@ class TrimAudio(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class HoldAudio(Effect):
+    """Have clients refuse to send more audio (`full`), or let them again."""
+
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Connect(Effect):
     """Open a websocket with this query; `credential` names the key. Post `Connected` or `Disconnected`."""
 

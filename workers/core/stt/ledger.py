@@ -48,6 +48,7 @@ class Ledger:
         self._is_open = False
         self._trimmed_at = 0
         self._sent_upto = 0
+        self._settled_before = 0
         self._again: RepeatCause = "resumed"
 
     def open(self) -> None:
@@ -59,6 +60,7 @@ class Ledger:
         self.timeline = _timeline(self.state.anchor, holes, self._request.source)
         self._meters = Meters(self.state.meters)
         self._sent_upto = max(self.state.sent_upto, self.state.final_upto)
+        self._settled_before = self.state.settled
 
     def emit(self, event: EventData, now: float) -> None:
         """Tell, and know."""
@@ -113,6 +115,17 @@ class Ledger:
             start = max(hole.start, self.state.settled)
             if hole.end > start:
                 self._tell_gap(start, hole.end, "lost", now, hole.after)
+
+    def weigh(self, bound_s: float, now: float) -> bool:
+        """Hold the producer while too much waits; return whether it is twice that. What is final is the journal's."""
+        behind, bound = self.timeline.end - self.state.settled, bound_s * SAMPLE_RATE
+        full = behind > bound
+        if self.state.lagging:  # a life that has settled nothing has not read all that waits
+            full = behind > bound / 2 or self.state.settled == self._settled_before
+        if full is not self.state.lagging:
+            self.emit(stt.SttLag(behind_s=behind / SAMPLE_RATE, full=full), now)
+            self.act(acts.HoldAudio(full))
+        return behind > 2 * bound
 
     def count_out(self, conn: Connection) -> None:
         """Take a connection that is over into the meters; what it said and is not final will be said again."""

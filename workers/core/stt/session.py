@@ -79,6 +79,8 @@ class SttSession:
         if not self._over:
             self._ledger.open()
             self._take(fact, now)
+        if not self._over and self._ending is None and self._ledger.weigh(self._request.backlog_s, now):
+            self._failed(waiting.AUDIO_BACKLOG, now)
         return self._ledger.take()
 
     def _take(self, fact: object, now: float) -> None:
@@ -113,6 +115,8 @@ class SttSession:
         elif self._is_late(now):
             self._failed(DEADLINE_EXCEEDED, now)
         else:
+            if state.lagging:
+                self._ledger.act(acts.HoldAudio(full=True))  # the word of the worker before is void
             self._ledger.act(acts.ReadAudio(state.anchor.entry))
             self._wire.begin(now)
 

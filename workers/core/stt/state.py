@@ -56,6 +56,8 @@ class SttState:
     """Where the present speech began (seconds of the timeline); None in silence."""
     transcript: Transcript = field(default_factory=Transcript)
     word_samples: int = 0
+    lagging: bool = False
+    """Whether more audio waits than may."""
     gaps: list[Missing] = field(default_factory=list)
     repeated: int = 0
     """Samples that were sent again."""
@@ -86,6 +88,8 @@ class SttState:
             case stt.SttGap():
                 self.gaps.append(Missing(event.start_at, event.end_at, event.cause, event.after_entry))
                 self._settle(self.settled)
+            case stt.SttLag():
+                self.lagging = event.full
             case stt.SttRepeat():
                 self.repeated += event.end_at - event.start_at - self._missing(event.start_at, event.end_at)
             case stt.SttStartOfSpeech():

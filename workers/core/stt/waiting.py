@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from api_contracts.failure import Failure
 from api_contracts.stt import EndReason, SttRequest
 from workers.core.stt.connection import Connection
 from workers.core.stt.hearing import Hearing
@@ -21,6 +22,12 @@ STALLED_S: Final = 1.0
 
 RESUMED_GRACE_S: Final = 5.0
 """A session that is resumed when its time is up still reads what is in the stream."""
+
+
+AUDIO_BACKLOG: Final = Failure(
+    code="audio_backlog", category="limit", at_fault="caller",
+    message="twice as much audio waited to be heard as the request allows (backlog_s)",
+)  # fmt: skip
 
 
 def limits(request: SttRequest, state: SttState, began_at: float, audio_at: float) -> dict[EndReason, float]:
