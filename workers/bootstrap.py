@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any, assert_never
 
@@ -80,6 +81,7 @@ from workers.runners.circuits import Circuits
 from workers.runners.drive import DriverServices, Performer
 from workers.runners.lacking import Lacking
 from workers.runners.leases import LeaseKeeper
+from workers.runners.own_tools import OwnTools
 from workers.runners.pacing import Pace, Pacer
 from workers.runners.polling import Poller
 from workers.runners.purging import Purger
@@ -140,6 +142,8 @@ class Parts:
     limits: Mapping[str, Budget] = field(default_factory=dict)
     """The operator's budgets, by name."""
     budgets: Budgets | None = None
+    own: OwnTools | None = None
+    """The tools of ours that a request may name; None: none."""
 
     def pace(self, lane: Lane) -> Pace | None:
         """Return how fast a run of this lane may ask; None: as fast as it likes."""
@@ -187,31 +191,25 @@ class WorkerKinds:
 
     def _chat(self, run_id: str, chat: ChatRequest, at: float) -> tuple[Machine, Performer]:
         parts, cards = self._parts, dict[str, ToolCard]()
+        tools = parts.own.of(run_id, chat, parts.tools) if parts.own else parts.tools
         for wanted in chat.tools:
-            card = card_of(wanted) if isinstance(wanted, ToolSpec) else parts.tools.card(wanted)
+            card = card_of(wanted) if isinstance(wanted, ToolSpec) else tools.card(wanted)
             if card is None:
                 return refusal(run_id, "chat", _unknown_tool(str(wanted)))
             cards[card.name] = card
-        if cards and (other := parts.tools.card(CATCH_ALL)):
+        if cards and (other := tools.card(CATCH_ALL)):
             cards[CATCH_ALL] = other
         performer = ChatPerformer(
-            run_id, parts.model, parts.tools, parts.bell, parts.clock, random.random, parts.circuits, parts.talks,
+            run_id, parts.model, tools, parts.bell, parts.clock, random.random, parts.circuits, parts.talks,
             parts.pace(chat.lane), parts.allowance(run_id, chat), self._chime,
         )  # fmt: skip
         try:
-            prices, own = parts.prices, self._registered
-            return ChatTurn(run_id, chat, cards, at, self._secret, prices, parts.text_calls, own), performer
+            find, prices = partial(_registered, tools), parts.prices
+            return ChatTurn(run_id, chat, cards, at, self._secret, prices, parts.text_calls, find), performer
         except BadForm as exc:
             return refusal(run_id, "chat", _refused(f"response_format: {exc}"))
         except BadSchema as exc:
             return refusal(run_id, "chat", _refused(str(exc)))
-
-    def _registered(self, name: str) -> ToolCard | None:
-        """Return a tool that settings name. While its server is away it is not there, and the model is told so."""
-        try:
-            return self._parts.tools.card(name)
-        except ToolsAway:
-            return None
 
     def _stt(self, run_id: str, request: SttRequest, at: float) -> tuple[Machine, Performer]:
         parts = self._parts
@@ -239,8 +237,7 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
     clock = await _clock(redis)
     reading, probing = _reading(settings)
     store = RedisRuns(redis, SystemClock(), timing)
-    reader = StreamReader(reading, redis, SystemClock())
-    archive = SqlArchive(settings.database)
+    reader, archive = StreamReader(reading, redis, SystemClock()), SqlArchive(settings.database)
     signals = _signals(probing, archive, clock)
     audio = RedisAudio(reader, redis, lambda entry_id: signals.audio_lag.note(lag_of(entry_id, clock.now())))
     model, speech, circuits, pacer = _inference(settings, keys, redis, clock)
@@ -251,7 +248,8 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
     rows, keeping = SqlBatches(archive.database), SqlKeeping(archive.database)
     batches = BatchParts(jobs, rows, _files(settings), clock, random.random, settings.poll_s)
     parts = Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock, keys, circuits, talks,
-                  settings.prices, pacer, settings.text_calls, settings.budgets, RedisBudgets(redis))  # fmt: skip
+                  settings.prices, pacer, settings.text_calls, settings.budgets, RedisBudgets(redis),
+                  OwnTools(store, archive, rows, bell, clock))  # fmt: skip
     sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random, _lacking(redis, app))
     try:
         store.start()
@@ -272,6 +270,14 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
             await part.close()
         for client in (probing, reading, redis):
             await client.aclose()
+
+
+def _registered(tools: ToolBox, name: str) -> ToolCard | None:
+    """Return a tool that settings name. While its server is away it is not there, and the model is told so."""
+    try:
+        return tools.card(name)
+    except ToolsAway:
+        return None
 
 
 def _writer() -> str:

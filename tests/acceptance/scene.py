@@ -126,6 +126,24 @@ def _given_up() -> list[Rule]:
     ]
 
 
+def _own() -> list[Rule]:
+    """`order KEY` submits a batch of two rows, `rows BATCH` reads them, `listen SESSION` reads a transcript."""
+    used = {
+        "order": ("fw_submit_batch", '{"prompts": ["echo {match:1}", "echo two"]}'),
+        "rows": ("fw_read_batch", '{"batch": "{match:1}"}'),
+        "listen": ("fw_read_transcript", '{"session": "{match:1}"}'),
+    }
+    asked = [
+        Rule(
+            when=When(user_regex=rf"^{word} (\S+)", tool_results=0),
+            reply=Reply(tool_calls=(ScriptedCall(name=tool, arguments=arguments),)),
+        )
+        for word, (tool, arguments) in used.items()
+    ]
+    told = When(user_regex=r"^(order|rows|listen)", tool_results=1)
+    return [*asked, Rule(when=told, reply=Reply(text="{tool_result:0}"))]
+
+
 def scene() -> Scene:
     """Return the rules."""
     return Scene(
@@ -150,5 +168,6 @@ def scene() -> Scene:
             *_tool_rules(),
             *_mended(),
             *_given_up(),
+            *_own(),
         ),
     )

@@ -10,12 +10,13 @@ import pytest
 from api_contracts.batch import BatchResult
 from api_contracts.batch_rows import RowResult
 from api_contracts.runs import Event
-from tests.acceptance.cluster import CELERY, MODEL, Cluster, Process
+from tests.acceptance.cluster import CELERY, MODEL, Cluster, Process, say
 from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.acceptance.queues import by_hand
 from tests.servers import embedded_valkey, kill
 from tests.waiting import eventually
+from workers.emulator.speech import encode, silence
 
 LEASE_S, SWEEP_S, POLL_S = 2.0, 0.5, 0.3
 WORKERS = ("batch-1", "batch-2")
@@ -218,3 +219,35 @@ def test_two_beats_and_two_workers_make_one_letter_of_each_change(cluster: Clust
     ids = [fields["id"] for _, fields in letters]
     assert len(ids) == len(set(ids))
     assert [event.data["state"] for event in of_type(events, "batch.state")][-1] == "COMPLETED"
+
+
+# -- a model's own -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("TOOL-21")
+def test_a_model_submits_a_batch_reads_its_rows_and_listens_to_a_live_session(cluster: Cluster, name: str) -> None:
+    """And a model of another tenant does not."""
+    cluster.keep(lambda name: cluster.worker(name, queues="fireworks.chat,fireworks.stt"), "chatting")
+    tools = ["fw_submit_batch", "fw_read_batch", "fw_read_transcript"]
+
+    def told(text: str, **fields: Any) -> str:
+        result = cluster.client.chat.complete(say(text, tools=tools, **fields), timeout_s=60)
+        assert result.message is not None
+        return str(result.message["content"])
+
+    ordered = json.loads(told(f"order {name}"))
+    found = cluster.client.batch.result(ordered["batch"], timeout_s=90)
+    assert (found.status, found.rows.succeeded) == ("completed", 2)
+    (queued,) = of_type(cluster.client.events(ordered["batch"]), "run.queued")
+    assert queued.data["labels"]["parent_run"] == queued.data["writer"].removeprefix("chat ")
+    rows_read = json.loads(told(f"rows {ordered['batch']}"))
+    assert [row["text"] for row in rows_read["rows"]] == [name, "two"]
+    assert told(f"rows {ordered['batch']}", tenant="other") == "There is no such batch."
+    session = cluster.client.stt.open()
+    session.send_audio(encode(["maple", "maple"]) + silence(0.3))
+    eventually(lambda: {"stt.interim", "stt.final"} & {*types(cluster.client.events(session.run_id))}, within=60)
+    heard = json.loads(told(f"listen {session.run_id}"))
+    assert heard["status"] == "live"
+    assert "maple" in heard["text"] + heard.get("not_final", "")
+    assert told(f"listen {session.run_id}", tenant="other") == "There is no such session."
+    session.end()

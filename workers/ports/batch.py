@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from api_contracts.batch_rows import RowFault
+from api_contracts.batch_rows import RowFault, RowResult
 from workers.core.batch.acts import Counts, CreateJob, CutRows, Verdict
 from workers.core.batch.cutter import Cutter
 from workers.core.batch.jobs import JobView
@@ -125,6 +125,10 @@ class RowStore(Protocol):
 
     async def cut(self, run_id: str, life: int, wanted: CutRows, cutter: Cutter) -> None:
         """Move pending rows to the shards that the cutter says, and forget their faults and answers; all or none."""
+        ...
+
+    async def page(self, run_id: str, after: int, limit: int) -> list[RowResult]:
+        """Return the next rows of a run after number `after`, in the order of the input, `limit` at most."""
         ...
 
     async def counts(self, run_id: str, shard: int | None = None) -> Counts:

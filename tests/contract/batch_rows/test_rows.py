@@ -196,6 +196,19 @@ async def test_a_verdict_that_leaves_rows_for_another_attempt_is_given_once(worl
     assert told((await world.kept(run_id))[0]) == ("pending", "job_expired", "expired")
 
 
+async def test_rows_are_read_in_pages_with_what_became_of_them(world: World, run_id: str) -> None:
+    await given(world.store, run_id, [row(number) for number in range(1, 5)] + [bad(5)])
+    await world.store.settle(
+        run_id, 1, [RowOutcome(2, "succeeded", response=ANSWER), RowOutcome(4, "failed", "x", "no")]
+    )
+    first = await world.store.page(run_id, 0, 3)
+    assert [(each.number, each.state) for each in first] == [(1, "pending"), (2, "succeeded"), (3, "pending")]
+    assert first[1].response == {"choices": [{"index": 0, "finish_reason": "stop"}]}
+    rest = await world.store.page(run_id, 3, 3)
+    assert [(each.number, each.fault and each.fault.code) for each in rest] == [(4, "x"), (5, "not_json")]
+    assert await world.store.page(run_id + "x", 0, 3) == await world.store.page(run_id, 5, 3) == []
+
+
 # -- counting ----------------------------------------------------------------------------------------------------------
 
 

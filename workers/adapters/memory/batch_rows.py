@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from api_contracts.batch_rows import RowState
+from api_contracts.batch_rows import RowResult, RowState
 from workers.core.batch import jobs
 from workers.core.batch.acts import Counts, CutRows, Verdict
 from workers.core.batch.cutter import Cutter
 from workers.core.batch.jobs import JobView
-from workers.core.batch.outputs import RowOutcome
+from workers.core.batch.outputs import RowOutcome, result_of_row
 from workers.core.batch.rows import line_of
 from workers.core.text import filterable
 from workers.ports import LeaseLost, NewRow, WatchedJob
@@ -120,6 +120,16 @@ class MemoryBatchRows:
             if wanted.cause == "again" or row.shard == wanted.parent or row.shard >= wanted.first:
                 row.shard, row.attempt = cutter.place(row.size), wanted.attempt
                 row.code, row.message, row.response = "", "", None
+
+    async def page(self, run_id: str, after: int, limit: int) -> list[RowResult]:
+        """See the port."""
+        found = [row for row in self._of(run_id) if row.number > after][:limit]
+        return [
+            result_of_row(
+                row.number, row.custom_id, row.state, row.attempt, (row.response or b"").decode(), row.code,
+                row.message,
+            ) for row in found
+        ]  # fmt: skip
 
     async def counts(self, run_id: str, shard: int | None = None) -> Counts:
         """See the port."""

@@ -6,14 +6,14 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from api_contracts.batch_rows import RowState
+from api_contracts.batch_rows import RowResult, RowState
 from workers.adapters.sql.database import SqlDatabase
 from workers.adapters.sql.tables import batch_jobs, batch_rows, batches
 from workers.core.batch import jobs
 from workers.core.batch.acts import Counts, CutRows, Verdict
 from workers.core.batch.cutter import Cutter
 from workers.core.batch.jobs import JobView
-from workers.core.batch.outputs import RowOutcome
+from workers.core.batch.outputs import RowOutcome, result_of_row
 from workers.core.batch.rows import line_of
 from workers.core.text import filterable
 from workers.ports import LeaseLost, NewRow, WatchedJob
@@ -116,6 +116,13 @@ class SqlBatches:
             return last, b"".join(line_of(custom_id, body.encode()) for custom_id, body in connection.execute(query))
 
         return await self._database.read(ask)
+
+    async def page(self, run_id: str, after: int, limit: int) -> list[RowResult]:
+        """See the port."""
+        told = (_rows.number, _rows.custom_id, _rows.state, _rows.attempt, _rows.response, _rows.code, _rows.message)
+        query = select(*told).where(_rows.run_id == run_id, _rows.number > after).order_by(_rows.number).limit(limit)
+        found = await self._database.read(lambda connection: connection.execute(query).all())
+        return [result_of_row(*row) for row in found]
 
     # -- counting --------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from docstring_parser import parse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from workers.adapters.tools.marks import MARK, CallContext, DidNotHappen, Happened, Mark, Reply
-from workers.core.chat.cards import CATCH_ALL, ToolCard
+from workers.core.chat.cards import CATCH_ALL, RESERVED, ToolCard
 from workers.errors import Misconfigured
 from workers.ports import Reconciled, ToolOutcome
 
@@ -101,6 +101,8 @@ class Registry:
 
     def _add(self, function: Callable[..., Any]) -> None:
         mark: Mark = getattr(function, MARK)
+        if mark.name.startswith(RESERVED):
+            raise ValueError(f"tool name {mark.name!r} is refused: {RESERVED}* are tools of the service itself")
         if mark.name in self._tools:
             raise ValueError(f"two tools are named {mark.name!r}")
         try:

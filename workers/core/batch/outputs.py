@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from api_contracts.batch_rows import RowState
+from api_contracts.batch_rows import RowFault, RowResult, RowState
 
 OutputFile = Literal["answers", "errors"]
 
@@ -150,3 +150,14 @@ def _failed(custom_id: str, error: Any) -> Failed:
     message = said.get("message")
     told = message if isinstance(message, str) else "the provider gave no reason"
     return Failed(custom_id, f"provider_{word or 'error'}", told[:_LONGEST_MESSAGE], again=word not in _IN_VAIN)
+
+
+def result_of_row(
+    number: int, custom_id: str | None, state: RowState, attempts: int, response: str | None, code: str, message: str
+) -> RowResult:
+    """Return a row as a reader sees it, from what is kept: `code` and `response` are empty where there is none."""
+    return RowResult(
+        number=number, custom_id=custom_id, state=state, attempts=attempts,
+        response=orjson.loads(response) if response else None,
+        fault=RowFault(code=code, message=message) if code else None,
+    )  # fmt: skip

@@ -10,6 +10,10 @@ CATCH_ALL: Final = "*"
 """The card of a worker's handler for tools of any other name. No tool of a request can have this name."""
 
 
+RESERVED: Final = "fw_"
+"""What the names of the service's own tools begin with."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCard:
     """A tool as the model sees it, and as a crash must treat it.
