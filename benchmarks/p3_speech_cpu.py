@@ -1,10 +1,12 @@
-"""P3, P3m, P4: what 200 live speech sessions cost in one worker process.
+"""P3, P3m, P4, and speech to final: what 200 live speech sessions cost in one worker process.
 
 P3   CPU of the worker per 50 ms chunk, against `speech_floor`, the barest loop with the same traffic. Goal: 1.5.
 P3m  growth of the worker's resident memory per live session. Goal: 1 MB.
 P4   from just before the XADD that completes a frame to the frame's arrival at the provider (`speech_sink`), on one
      clock: it includes the writing client, Redis, the worker, loopback, and the waking up of the provider. The bare
      loop's figure beside it says how much of that is not the service. Goal: p99 of 50 ms.
+final  from the write of a word's last sound to its final in the journal (`after_s`), less what the engine takes to make
+     up its mind (`final_after`). Goal: p50 of 50 ms. Against the sink: it answers by number of frames.
 
 P3 is measured against the emulator (engine `tones`), and again where P4 is, against the sink, which says the same and
 leaves more of a small machine to the rest. Redis, provider and load have processes of their own and are not counted.
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
@@ -32,7 +34,7 @@ from redis import Redis
 from api_contracts import keys
 from api_contracts.client import AsyncClient
 from benchmarks.cpu import busy_s, cpu_s, rss_mb, spread
-from benchmarks.speech_voices import CHUNK_S, CYCLE_S, answers, spoken, voice_of
+from benchmarks.speech_voices import CHUNK_S, CYCLE_S, answers, final_after, spoken, voice_of
 from benchmarks.stand import stand
 from workers.cli.stack import Stack, stack
 
@@ -63,7 +65,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a window showed. `delays` in seconds, where a sink stamps them."""
+    """What a window showed. `delays` and `finals` in seconds, where a sink stamps them."""
 
     cpu_s: float
     chunks: int
@@ -71,6 +73,7 @@ class Seen:
     rss_mb: float
     busy: float
     delays: list[float] = field(default_factory=list)
+    finals: list[float] = field(default_factory=list)
 
     @property
     def per_chunk_s(self) -> float:
@@ -225,6 +228,18 @@ class Service:
 
         asyncio.run(results())
 
+    def finals(self, run_ids: Sequence[str], seconds: float) -> list[float]:
+        """Return how late finals were beyond the engine's own delay."""
+        own = {voice: final_after(answers(voice, seconds)) for voice in {*map(voice_of, range(len(run_ids)))}}
+        late = []
+        for session, run_id in enumerate(run_ids):
+            for _, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", self.redis.xrange(keys.events(run_id))):
+                final = json.loads(fields[b"data"]) if fields[b"type"] == b"stt.final" else {}
+                engine_s = own[voice_of(session)].get(round(final.get("end", -1.0), 3))
+                if engine_s is not None and final.get("after_s") is not None:
+                    late.append(final["after_s"] - engine_s)
+        return late
+
     def event_bytes(self, run_id: str) -> int:
         """Return the mean size of a session's events as JSON, its first three and its end left out."""
         entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", self.redis.xrange(keys.events(run_id)))
@@ -246,6 +261,8 @@ def served(parts: Stack, plan: Plan, sink: Sink | None) -> tuple[Seen, float, in
         audio, journals = [keys.audio(each) for each in run_ids], [keys.events(each) for each in run_ids]
         seen = watched(pid, redis_url, audio, journals, plan, sink)
         service.check(run_ids)
+        if sink:
+            seen = replace(seen, finals=service.finals(run_ids, plan.seconds))
     return seen, (seen.rss_mb - empty_mb) / plan.sessions, service.event_bytes(run_ids[0])
 
 
@@ -324,12 +341,12 @@ def _round(parts: Stack, plan: Plan, sink: Sink | None) -> Round:
 def _told(seen: Seen) -> str:
     told = f"{seen.per_chunk_s * 1e6:.0f} us a chunk"
     if seen.delays:
-        told += f", p99 {_percentile(seen, 99) * 1e3:.1f} ms"
+        told += f", p99 {_percentile(seen.delays, 99) * 1e3:.1f} ms"
     return f"{told} (machine: {seen.busy:.1f} cores busy)"
 
 
-def _percentile(seen: Seen, percent: int) -> float:
-    return statistics.quantiles(seen.delays, n=100)[percent - 1]
+def _percentile(delays: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(delays, n=100)[percent - 1]
 
 
 def _print_cost(rounds: Sequence[Round], provider: str) -> None:
@@ -344,8 +361,10 @@ def _print_cost(rounds: Sequence[Round], provider: str) -> None:
 
 def _print_delay(rounds: Sequence[Round]) -> None:
     for name, each in (("P4  =", [one.seen for one in rounds]), ("  bare", [one.floor for one in rounds])):
-        p50, p99 = (spread([_percentile(seen, percent) for seen in each], " ms", 1e3) for percent in (50, 99))
+        p50, p99 = (spread([_percentile(seen.delays, percent) for seen in each], " ms", 1e3) for percent in (50, 99))
         print(f"{name} p50 {p50}, p99 {p99}" + ("" if each[0] is rounds[0].floor else " (goal <= 50 ms)"))
+    p50, p99 = (spread([_percentile(one.seen.finals, percent) for one in rounds], " ms", 1e3) for percent in (50, 99))
+    print(f"speech to final beyond the engine: p50 {p50} (goal <= 50 ms), p99 {p99}")
 
 
 if __name__ == "__main__":

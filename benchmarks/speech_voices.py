@@ -4,6 +4,7 @@ About 110 words a minute, with ends of speech. Each voice begins at another mome
 finals and pauses of many sessions do not fall together. Pure.
 """
 
+import json
 from typing import Final
 
 from workers.emulator.speech import SpeechConfig, SpeechStats, encode, silence
@@ -41,6 +42,20 @@ def spoken(voice: int, count: int) -> list[str]:
     """Return the first words of a voice."""
     first = voice % len(WORDS) if voice < len(WORDS) else 0
     return [WORDS[(first + at) % len(WORDS)] for at in range(count)]
+
+
+def final_after(said: list[list[str]]) -> dict[float, float]:
+    """Return, for each word by the end of it (seconds), how long after the chunk with its last sound the provider has
+    what makes it final: the engine's own delay, which no service can shorten."""
+    after: dict[float, float] = {}
+    for number, texts in enumerate(said, 1):
+        for text in texts:
+            for segment in json.loads(text).get("segments") or ():
+                for word in segment["words"]:
+                    written = -(-round(word["end"], 3) // CHUNK_S) * CHUNK_S
+                    if word["is_final"]:
+                        after.setdefault(round(word["end"], 3), number * FRAME_CHUNKS * CHUNK_S - written)
+    return after
 
 
 def answers(voice: int, seconds: float) -> list[list[str]]:
