@@ -149,3 +149,10 @@ async def test_a_real_voice_is_heard_live_and_as_a_file(emulator: Running) -> No
     assert view.text == json.loads(text)["text"]
     assert any(not word["is_final"] for update in view.updates for word in update["words"])
     assert all(word["is_final"] for word in view.words)
+
+
+@pytest.mark.requirement("EMU-04")
+async def test_a_connection_can_end_before_anything_is_answered(emulator: Running) -> None:
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await _post(emulator, headers=KEY | {"x-emulator-fault": "refuse"})
+    assert emulator.stats.speech.files == 0

@@ -84,6 +84,10 @@ def disturbed(speech: Speech, faults: Faults) -> Speech:
         calls = tuple((name, arguments.rstrip()[:-1]) for name, arguments in calls)
     if faults.has("empty_arguments"):
         calls = tuple((name, "") for name, _ in calls)
+    if faults.has("unknown_tool"):
+        calls = tuple((f"{name}_of_nobody", arguments) for name, arguments in calls)
+    if faults.has("text_and_call") and calls:
+        text = text or "Let me see."
     if faults.has("call_as_content") and calls:
         text, calls = "\n".join([*([text] if text else []), *(_as_text(*call) for call in calls)]), ()
     if faults.has("think_in_content") and reasoning:

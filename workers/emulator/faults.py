@@ -33,6 +33,8 @@ GUIDE: Mapping[str, str] = {
     "json_body_truncated": "the JSON body, or the chunk that finishes a stream, is cut in half",
     "bad_tool_json": "tool arguments lack their last character",
     "empty_arguments": "tool arguments are the empty string",
+    "text_and_call": "words come before the tool calls",
+    "unknown_tool": "tool calls name a tool that nobody offered",
     "call_as_content": "tool calls arrive as JSON text in the content",
     "think_in_content": "reasoning arrives in the content, inside a think block",
     "interleave": "the arguments of parallel calls arrive in turns",

@@ -173,6 +173,13 @@ async def test_urls_can_be_born_expired() -> None:
         assert (await plane.fetch((await plane.urls("in-1"))["input.jsonl"]))[0] == 200
 
 
+async def test_the_names_of_files_can_have_a_path_before_them_that_says_error() -> None:
+    async with open_plane(rules=_once("error_path", operation="get_download_endpoint")) as plane:
+        await plane.dataset("in-1", rows(3))
+        named = (await plane.ok("GET", "datasets/in-1:getDownloadEndpoint"))["filenameToSignedUrls"]
+        assert list(named) == ["error-data/dataset/in-1/input.jsonl"]
+
+
 async def test_ready_can_be_slow_for_one_dataset() -> None:
     async with open_plane(rules=_once("slow_ready=30", operation="upload", dataset="slow")) as plane:
         await plane.dataset("slow", rows(1))

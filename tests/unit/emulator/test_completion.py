@@ -106,6 +106,13 @@ def test_a_call_can_arrive_as_content() -> None:
     }
 
 
+@pytest.mark.requirement("EMU-04")
+def test_words_can_come_before_a_call_and_a_call_can_name_what_nobody_offered() -> None:
+    completion = take(chat("weather in Oslo", tools=[WEATHER]), "text_and_call", "unknown_tool").completions[0]
+    assert completion.content
+    assert [call.name for call in completion.calls] == ["get_weather_of_nobody"]
+
+
 def test_reasoning_can_arrive_in_the_content() -> None:
     completion = take(chat(model=REASONING), "think_in_content").completions[0]
     assert completion.reasoning is None

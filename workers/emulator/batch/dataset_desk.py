@@ -148,11 +148,11 @@ class DatasetDesk:
         """GET datasets/{id}:getDownloadEndpoint: a signed URL for each file, under a name with a path (WIRE 3.8)."""
         dataset = await self._found(call)
         lineage = call.query("downloadLineage", "download_lineage").lower() == "true"
-        urls = {}
+        urls, folder = {}, "error-data/" if call.faults.has("error_path") else ""
         for each in [dataset, *(self._lineage(dataset) if lineage else [])]:
             for name, file in each.files.items():
                 url = self._storage.sign("GET", each, name, file.size, call.origin, call.faults.url_expires)
-                urls[f"dataset/{each.id}/{name}"] = url
+                urls[f"{folder}dataset/{each.id}/{name}"] = url
         return {"filenameToSignedUrls": urls}
 
     async def _found(self, call: Call) -> Dataset:

@@ -41,11 +41,14 @@ GUIDE: Mapping[str, str] = {
     "both_rows": "rows in the output and in error-data",
     "null_error": "output rows have an error key that is null",
     "waiting_on_capacity": "the job says so while it is RUNNING",
+    "error_path": "the names of this answer's files have a path before them that says error",
     "output_after": "seconds from the job's end until its output dataset can be found",
     "times": "only the first N calls that ask for exactly this",
 }
 
-_FLAGS = frozenset({"late", "drop", "stall", "no_range", "expired", "bad_upload", "null_error", "waiting_on_capacity"})
+_FLAGS = frozenset({
+    "late", "drop", "stall", "no_range", "expired", "bad_upload", "null_error", "error_path", "waiting_on_capacity",
+})  # fmt: skip
 _ROWS = ("fail_rows", "miss_rows", "corrupt_rows", "double_rows", "both_rows")
 _COUNTS = frozenset({"upload_cut", "download_cut", "times"})
 _SECONDS = frozenset({"slow", "url_expires", "slow_ready", "expire_after", "output_after"})

@@ -19,7 +19,7 @@ from workers.emulator.speech.messages import Manner
 from workers.emulator.speech.parameters import Parameters
 from workers.emulator.speech.state import SpeechStats
 from workers.emulator.speech.tone_decoder import DAMAGED
-from workers.emulator.speech.transcript import Telling, Transcript
+from workers.emulator.speech.transcript import Segment, Telling, Transcript
 
 _HOLE = 7
 _FINAL = "final"
@@ -69,6 +69,7 @@ class Conversation:
         self._told_at = 0
         self._blows = list(faults.blows)
         self._rewriting = False
+        self._again: list[Blow] = []
         self._silent = False  # a stalled server
         self._over = False  # no audio counts any more
         self._text_timeout_s = parameters.text_timeout_s or config.text_timeout_s
@@ -150,9 +151,23 @@ class Conversation:
             return []
         whole = self._config.lists == "all" or self._faults.has("all_segments")
         message = messages.update(self._transcript.all_segments() if whole else changed, self._manner)
+        again = self._told_again(changed)
         copies = 2 if self._faults.has("duplicate") else 1
         self._stats.updates += copies
-        return [Send(message)] * copies
+        return [Send(message)] * copies + again
+
+    def _told_again(self, changed: tuple[Segment, ...]) -> list[Act]:
+        """The update once more, shorter or with an empty end, where that was asked for and can be."""
+        last, acts = changed[-1], list[Act]()
+        if "shorter" in self._again and len(last.words) > 1 and not last.words[-1].is_final:
+            self._again.remove("shorter")
+            shorter = (*changed[:-1], replace(last, words=last.words[:-1]))
+            acts.append(Send(messages.update(shorter, self._manner)))
+        if "empty" in self._again:
+            self._again.remove("empty")
+            acts.append(Send(messages.update((*changed, Segment(last.id + 1, ())), self._manner)))
+        self._stats.updates += len(acts)
+        return acts
 
     def _checkpoint(self, name: str) -> list[Act]:
         self._stats.checkpoints += 1
@@ -226,12 +241,19 @@ class Conversation:
                 return [Send(whole[: len(whole) // 2])]
             case "unknown":
                 return [Send(messages.unknown())]
+            case _:
+                self._note(blow)
+                return []
+
+    def _note(self, blow: Blow) -> None:
+        """Take a blow that shows in later updates."""
+        match blow:
             case "id_jump":
                 self._transcript.skip_ids(_HOLE)
-                return []
             case "rewrite_final":
                 self._rewriting = True
-                return []
+            case _:
+                self._again.append(blow)
 
 
 def telling(config: SpeechConfig, parameters: Parameters) -> Telling:
@@ -259,4 +281,6 @@ def _manner(config: SpeechConfig, parameters: Parameters, faults: SpeechFaults) 
     )
     if faults.has("string_ids"):
         manner = replace(manner, ids="string")
+    if faults.has("no_words"):
+        manner = replace(manner, words="none")
     return replace(manner, errors="string") if faults.has("string_error") else manner

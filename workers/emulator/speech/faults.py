@@ -14,7 +14,9 @@ from workers.emulator import errors
 from workers.emulator.errors import ErrorReply
 from workers.emulator.faults import FaultSyntax
 
-Blow: TypeAlias = Literal["drop", "close", "stall", "deaf", "error", "malformed", "unknown", "id_jump", "rewrite_final"]
+Blow: TypeAlias = Literal[
+    "drop", "close", "stall", "deaf", "error", "malformed", "unknown", "id_jump", "rewrite_final", "shorter", "empty"
+]  # fmt: skip
 
 GUIDE: Mapping[str, str] = {
     "drop_after": "the connection ends without a close frame (1006)",
@@ -27,6 +29,10 @@ GUIDE: Mapping[str, str] = {
     "unknown_after": "one message of a kind that nobody knows",
     "id_jump_after": "the ids of segments leave a hole of 7",
     "rewrite_final_after": "the newest final word is told again with another text, as soon as there is one",
+    "shorter_after": "the next update with a word that may still change comes again without that word",
+    "empty_after": "the next update comes again with a newest segment that is empty",
+    "refuse": "the connection ends before anything is answered",
+    "no_words": "words stand nowhere, whatever the server's setting",
     "unordered": "the segments of a message come in reverse order",
     "duplicate": "every update is sent twice",
     "slow_echo": "echoes of checkpoints and traces come that many milliseconds late",
@@ -39,7 +45,9 @@ GUIDE: Mapping[str, str] = {
 }
 
 _BLOWS: Mapping[str, Blow] = {f"{blow}_after": blow for blow in get_args(Blow)}
-_FLAGS = frozenset({"unordered", "duplicate", "no_echo", "no_close", "string_ids", "string_error", "all_segments"})
+_FLAGS = frozenset({
+    "unordered", "duplicate", "no_echo", "no_close", "string_ids", "string_error", "all_segments", "no_words", "refuse",
+})  # fmt: skip
 _STATUSES = frozenset({"400", "401", "402", "403", "404", "408", "412", "429", "500", "502", "503", "504"})
 
 

@@ -53,7 +53,7 @@ def _segment(segment: Segment, manner: Manner) -> dict[str, Any]:
         "text": segment.text,
         "language": manner.language,
     }
-    if "segment" in manner.granularities:
+    if "segment" in manner.granularities and segment.words:
         body |= _times(segment.words[0].start, segment.words[-1].end)
     if manner.words in ("both", "segments"):
         body["words"] = [word_json(word, manner) for word in segment.words]

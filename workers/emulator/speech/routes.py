@@ -103,6 +103,7 @@ class _Desk:
         except BadParameter as error:
             raise bad_request(str(error)) from None
         faults = self._asked(request) or self._ruled(parameters) or SpeechFaults()
+        _hang_up(request, faults)
         _refuse(faults.reply())
         limit = self._config.max_connections
         if limit is not None and self._stats.open >= limit:
@@ -111,8 +112,9 @@ class _Desk:
 
     def _admit_file(self, request: web.Request) -> None:
         self._check_key(request, status_of_wrong=403)
-        faults = self._asked(request)
-        _refuse(faults.reply() if faults else None)
+        faults = self._asked(request) or SpeechFaults()
+        _hang_up(request, faults)
+        _refuse(faults.reply())
 
     def _check_key(self, request: web.Request, status_of_wrong: int) -> None:
         """The header, else the query in either spelling; the bare key, and `Bearer` unless switched off (WIRE 2.2)."""
@@ -139,6 +141,13 @@ class _Desk:
             if rule.when.holds(parameters) and self._uses.take(place, rule.times):
                 return parse_speech_faults(rule.faults)
         return None
+
+
+def _hang_up(request: web.Request, faults: SpeechFaults) -> None:
+    """End the connection at once, if that was asked for."""
+    if faults.has("refuse") and request.transport is not None:
+        request.transport.abort()
+        _refuse(errors.e4("Service Unavailable", "Nobody reads this.", 503))
 
 
 def _refuse(reply: ErrorReply | None) -> None:

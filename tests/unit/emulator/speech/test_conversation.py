@@ -299,3 +299,18 @@ class TestFaults:
     def test_the_server_can_leave_closing_to_the_client(self) -> None:
         for talk in (conversation(faults="no_close"), conversation(close_after_final_s=None)):
             assert talk.text(FINAL) == [Send('{"checkpoint_id": "final"}')]
+
+
+@pytest.mark.requirement("EMU-04")
+def test_words_can_be_revised_shorter_be_missing_and_a_newest_segment_be_empty() -> None:
+    def told(talk: Conversation) -> list[Any]:
+        return [message for piece in frames(encode(spoken), 640) for message in sent(talk.audio(piece))]
+
+    spoken = some_words(20)
+    texts = [message["text"].split() for message in told(conversation(faults="shorter_after=0", split_every=0))]
+    assert sum(later == earlier[:-1] for earlier, later in pairwise(texts)) >= 1
+    wordless = [segment for message in told(conversation(faults="no_words")) for segment in message["segments"]]
+    assert wordless
+    assert not any("words" in segment for segment in wordless)
+    empty = told(conversation({TIMES: "segment"}, faults="empty_after=0"))
+    assert [message["segments"][-1]["text"] for message in empty].count("") == 1
