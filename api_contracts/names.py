@@ -2,11 +2,12 @@
 
 from typing import Final, Literal, get_args
 
-Kind = Literal["chat", "stt", "batch", "cite"]
+Kind = Literal["chat", "stt", "stt_file", "batch", "cite"]
 Lane = Literal["interactive", "background"]
 
 CHAT: Final = "fireworks.chat.complete"
 STT_SESSION: Final = "fireworks.stt.session"
+STT_FILE: Final = "fireworks.stt.file"
 BATCH: Final = "fireworks.batch.submit"
 CITE: Final = "fireworks.cite.answer"
 SIGNAL: Final = "fireworks.runs.signal"
@@ -24,9 +25,11 @@ STT_QUEUE: Final = "fireworks.stt"
 BATCH_QUEUE: Final = "fireworks.batch"
 CONTROL_QUEUE: Final = "fireworks.control"
 
-TASK_OF: Final[dict[Kind, str]] = {"chat": CHAT, "stt": STT_SESSION, "batch": BATCH, "cite": CITE}
+TASK_OF: Final[dict[Kind, str]] = {
+    "chat": CHAT, "stt": STT_SESSION, "stt_file": STT_FILE, "batch": BATCH, "cite": CITE,
+}  # fmt: skip
 _QUEUE_OF: Final[dict[Kind, str]] = {
-    "chat": CHAT_QUEUE, "stt": STT_QUEUE, "batch": BATCH_QUEUE, "cite": CHAT_QUEUE,
+    "chat": CHAT_QUEUE, "stt": STT_QUEUE, "stt_file": STT_QUEUE, "batch": BATCH_QUEUE, "cite": CHAT_QUEUE,
 }  # fmt: skip
 
 

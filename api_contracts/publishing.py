@@ -18,12 +18,13 @@ from api_contracts.names import CONTROL_QUEUE, DELIVER, SIGNAL, TASK_OF, WAKE, K
 from api_contracts.runs import Event, Request, Result
 from api_contracts.signals import SIGNALS
 from api_contracts.stt import AudioControl, SttRequest
+from api_contracts.stt_files import SttFileRequest
 from api_contracts.vocabulary import EVENT_TYPES, RESULT_TYPES
 
 Json = dict[str, Any]
 
 REQUEST_TYPES: Final[Mapping[Kind, type[Request]]] = {
-    "chat": ChatRequest, "stt": SttRequest, "batch": BatchRequest, "cite": CiteRequest,
+    "chat": ChatRequest, "stt": SttRequest, "stt_file": SttFileRequest, "batch": BatchRequest, "cite": CiteRequest,
 }  # fmt: skip
 _REF: Final = "#/components/schemas/{model}"
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

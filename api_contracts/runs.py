@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema, model_validator
 
 from api_contracts import SCHEMA_VERSION
 from api_contracts.failure import Failure
@@ -121,11 +121,25 @@ class Event(BaseModel):
         return self.type in TERMINAL
 
 
+_FILE, _SESSION = "stt_file", "stt"
+_WrittenKind = Annotated[
+    Kind,
+    PlainSerializer(lambda kind: _SESSION if kind == _FILE else kind, return_type=str),
+    WithJsonSchema({"type": "string", "enum": ["chat", "stt", "batch", "cite"]}),
+]
+
+
 class RunQueued(EventData):
-    """Writer: the submit script, as seq 1 under epoch 0."""
+    """Writer: the submit script, as seq 1 under epoch 0.
+
+    A file's transcription is written as `stt` with `file`, and read as the kind `stt_file`: readers of the first
+    release know four kinds.
+    """
 
     TYPE = "run.queued"
-    kind: Kind
+    kind: _WrittenKind
+    file: bool | None = None
+    """True for speech that is a whole file."""
     digest: str
     version: int = SCHEMA_VERSION
     writer: str = ""
@@ -138,6 +152,20 @@ class RunQueued(EventData):
     request: dict[str, Any] | None = None
     request_blob: int | None = None
     """Number of the blob that holds the request when it is over 64 KB."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_a_kind(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        kind = kind_of(given)
+        return {**given, "kind": kind, "file": True if kind == _FILE else None}
+
+
+def kind_of(queued: Mapping[str, Any]) -> Any:
+    """Return the kind of run that the data of a `run.queued` says."""
+    kind = queued.get("kind")
+    return _FILE if kind == _SESSION and queued.get("file") is True else kind
 
 
 class _Begun(EventData):

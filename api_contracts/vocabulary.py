@@ -9,12 +9,13 @@ from api_contracts.citations import CITE_EVENTS, CiteResult
 from api_contracts.names import Kind
 from api_contracts.runs import RUN_EVENTS, Event, EventData, Result
 from api_contracts.stt import STT_EVENTS, SttResult
+from api_contracts.stt_files import STT_FILE_EVENTS, SttFileResult
 
 EVENT_TYPES: Final[dict[str, type[EventData]]] = {
-    cls.TYPE: cls for cls in (*RUN_EVENTS, *CHAT_EVENTS, *STT_EVENTS, *BATCH_EVENTS, *CITE_EVENTS)
+    cls.TYPE: cls for cls in (*RUN_EVENTS, *CHAT_EVENTS, *STT_EVENTS, *STT_FILE_EVENTS, *BATCH_EVENTS, *CITE_EVENTS)
 }
 RESULT_TYPES: Final[dict[Kind, type[Result]]] = {
-    "chat": ChatResult, "stt": SttResult, "batch": BatchResult, "cite": CiteResult,
+    "chat": ChatResult, "stt": SttResult, "stt_file": SttFileResult, "batch": BatchResult, "cite": CiteResult,
 }  # fmt: skip
 
 

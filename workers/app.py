@@ -116,7 +116,7 @@ def _from_environment() -> dict[str, Any]:
     return configuration(checked_settings(role_of(sys.argv), taken=taken))
 
 
-TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "batch", "cite", "control")]
+TASKS = [f"workers.tasks.{name}" for name in ("chat", "stt", "stt_file", "batch", "cite", "control")]
 
 
 def make_app(include: Sequence[str] = TASKS) -> Celery:

@@ -20,10 +20,10 @@ from redis.asyncio import Redis
 from api_contracts.batch import BatchRequest
 from api_contracts.chat import ChatRequest, ToolSpec
 from api_contracts.citations import CiteRequest
-from api_contracts.failure import Failure
 from api_contracts.metering import Budget, Price
 from api_contracts.runs import RunQueued
 from api_contracts.stt import SttRequest
+from api_contracts.stt_files import SttFileRequest
 from workers.adapters.celery.bell import CeleryBell
 from workers.adapters.celery.queues import CeleryQueues
 from workers.adapters.clock import SystemClock
@@ -32,6 +32,7 @@ from workers.adapters.csl import CslReferences
 from workers.adapters.fireworks.batch import FireworksBatch
 from workers.adapters.fireworks.chat import FireworksChat
 from workers.adapters.fireworks.deadlines import Timeouts
+from workers.adapters.fireworks.files import FileTimeouts, FireworksFiles
 from workers.adapters.fireworks.speech import FireworksSpeech
 from workers.adapters.inputs import InputFiles
 from workers.adapters.redis.breakers import RedisBreakers
@@ -60,6 +61,7 @@ from workers.core.limits.budgets import purses_of
 from workers.core.limits.meters import Lane
 from workers.core.runs.frame import Machine
 from workers.core.runs.later import NeedsAbsent, check_request
+from workers.core.stt.files.transcription import FileTranscription
 from workers.core.stt.session import SttSession
 from workers.monitor import Ask
 from workers.ports import (
@@ -72,6 +74,7 @@ from workers.ports import (
     StoreUnavailable,
     ToolBox,
     ToolsAway,
+    Transcriber,
 )
 from workers.runners.allowance import Allowance
 from workers.runners.batch import BatchParts, BatchPerformer
@@ -87,7 +90,9 @@ from workers.runners.polling import Poller
 from workers.runners.purging import Purger
 from workers.runners.queues import QueueWatch
 from workers.runners.reception import Reception, refusal
+from workers.runners.refusing import bad_request, credentials_in, refused, unknown_credential, unknown_tool
 from workers.runners.stt import SttPerformer
+from workers.runners.stt_file import SttFilePerformer
 from workers.runners.sweep import Sweeper
 from workers.runners.talks import Talks
 from workers.settings import Settings
@@ -128,6 +133,7 @@ class Parts:
     tools: ToolBox
     speech: SpeechService
     audio: AudioStreams
+    transcriber: Transcriber
     batches: BatchParts
     references: ReferenceStyles
     bell: Bell
@@ -169,14 +175,16 @@ class WorkerKinds:
         self, run_id: str, queued: RunQueued, request: Mapping[str, Any], at: float
     ) -> tuple[Machine, Performer]:
         """See the port."""
-        if unknown := next((name for name in _credentials_in(request) if not self._parts.keys.knows(name)), None):
-            return refusal(run_id, queued.kind, _unknown_credential(unknown))
+        if unknown := next((name for name in credentials_in(request) if not self._parts.keys.knows(name)), None):
+            return refusal(run_id, queued.kind, unknown_credential(unknown))
         try:
             match queued.kind:
                 case "chat":
                     return self._chat(run_id, ChatRequest.model_validate(request), at)
                 case "stt":
                     return self._stt(run_id, SttRequest.model_validate(request), at)
+                case "stt_file":
+                    return self._stt_file(run_id, SttFileRequest.model_validate(request), at)
                 case "batch":
                     return self._batch(run_id, BatchRequest.model_validate(request), at)
                 case "cite":
@@ -195,7 +203,7 @@ class WorkerKinds:
         for wanted in chat.tools:
             card = card_of(wanted) if isinstance(wanted, ToolSpec) else tools.card(wanted)
             if card is None:
-                return refusal(run_id, "chat", _unknown_tool(str(wanted)))
+                return refusal(run_id, "chat", unknown_tool(str(wanted)))
             cards[card.name] = card
         if cards and (other := tools.card(CATCH_ALL)):
             cards[CATCH_ALL] = other
@@ -207,14 +215,18 @@ class WorkerKinds:
             find, prices = partial(_registered, tools), parts.prices
             return ChatTurn(run_id, chat, cards, at, self._secret, prices, parts.text_calls, find), performer
         except BadForm as exc:
-            return refusal(run_id, "chat", _refused(f"response_format: {exc}"))
+            return refusal(run_id, "chat", refused(f"response_format: {exc}"))
         except BadSchema as exc:
-            return refusal(run_id, "chat", _refused(str(exc)))
+            return refusal(run_id, "chat", refused(str(exc)))
 
     def _stt(self, run_id: str, request: SttRequest, at: float) -> tuple[Machine, Performer]:
         parts = self._parts
         performer = SttPerformer(run_id, parts.speech, parts.audio, parts.clock, random.random)
         return SttSession(run_id, request, at), performer
+
+    def _stt_file(self, run_id: str, request: SttFileRequest, at: float) -> tuple[Machine, Performer]:
+        performer = SttFilePerformer(run_id, request, self._parts.transcriber, random.random)
+        return FileTranscription(run_id, request, at), performer
 
     def _batch(self, run_id: str, request: BatchRequest, at: float) -> tuple[Machine, Performer]:
         return BatchSubmission(run_id, request, at), BatchPerformer(run_id, request, self._parts.batches, at)
@@ -241,13 +253,14 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
     signals = _signals(probing, archive, clock)
     audio = RedisAudio(reader, redis, lambda entry_id: signals.audio_lag.note(lag_of(entry_id, clock.now())))
     model, speech, circuits, pacer = _inference(settings, keys, redis, clock)
+    files = _transcriber(settings, keys)
     bell, tools = CeleryBell(app), Tools.load(settings.tools, settings.mcp_file)
     services = DriverServices(store, RedisInbox(reader, redis), archive, bell, clock, metrics)
     keeper, talks = LeaseKeeper(store, clock, timing), _talks(archive, store, clock)
     jobs = FireworksBatch(settings.api_url, settings.account_id, keys)
     rows, keeping = SqlBatches(archive.database), SqlKeeping(archive.database)
     batches = BatchParts(jobs, rows, _files(settings), clock, random.random, settings.poll_s)
-    parts = Parts(model, tools, speech, audio, batches, CslReferences(), bell, clock, keys, circuits, talks,
+    parts = Parts(model, tools, speech, audio, files, batches, CslReferences(), bell, clock, keys, circuits, talks,
                   settings.prices, pacer, settings.text_calls, settings.budgets, RedisBudgets(redis),
                   OwnTools(store, archive, rows, bell, clock))  # fmt: skip
     sweeper = Sweeper(store, bell, clock, timing.sweep_s, random.random, _lacking(redis, app))
@@ -266,7 +279,7 @@ async def worker(settings: Settings, app: Celery, metrics: Metrics) -> AsyncIter
             signals,
         )
     finally:
-        for part in (reader, store, tools, model, jobs, archive):
+        for part in (reader, store, tools, model, files, jobs, archive):
             await part.close()
         for client in (probing, reading, redis):
             await client.aclose()
@@ -308,40 +321,6 @@ def _signals(redis: Redis, archive: SqlArchive, clock: Clock) -> Signals:
     return Signals(queues, WorstLately(), {"redis": lambda: answers(redis), "sql": schema})
 
 
-def bad_request(exc: ValidationError) -> Failure:
-    """Return the failure of a request that does not fit its contract: where and why, not what was in it."""
-    return _refused("; ".join(f"{'.'.join(map(str, e['loc'])) or 'request'}: {e['msg']}" for e in exc.errors()[:8]))
-
-
-def _refused(faults: str) -> Failure:
-    return Failure(code="bad_request", category="bad_request", message=faults[:2000], at_fault="caller")
-
-
-def _unknown_tool(name: str) -> Failure:
-    return Failure(
-        code="unknown_tool",
-        category="bad_request",
-        message=f"no tool {name!r} is registered in this worker (FW_TOOLS); a tool elsewhere needs 'task' and 'queue'",
-        at_fault="caller",
-    )
-
-
-def _unknown_credential(name: str) -> Failure:
-    return Failure(
-        code="unknown_credential",
-        category="authentication",
-        message=f"no key is configured for credential {name!r} (FW_CREDENTIALS, FW_CREDENTIALS_DIR)"[:300],
-        at_fault="caller",
-    )
-
-
-def _credentials_in(request: Mapping[str, Any]) -> list[str]:
-    """Return the credentials that a request names; it has not been checked yet."""
-    route = request.get("route")
-    entries = [request, *(each for each in (route if isinstance(route, list) else []) if isinstance(each, dict))]
-    return [name for entry in entries if isinstance(name := entry.get("credential"), str)]
-
-
 def _credentials(settings: Settings) -> Credentials:
     return Credentials(settings.api_key, settings.credentials, settings.credentials_dir)
 
@@ -370,6 +349,13 @@ def _inference(
     chat = FireworksChat(settings.base_url, keys, timeouts=timeouts_of(settings), **heard)
     speech = FireworksSpeech(settings.audio_streaming_url, keys)
     return chat, speech, Circuits(RedisBreakers(redis), clock), pacer
+
+
+def _transcriber(settings: Settings, keys: Credentials) -> FireworksFiles:
+    times = FileTimeouts(connect_s=settings.provider_connect_s, total_s=settings.provider_file_s)
+    return FireworksFiles(
+        {"whisper-v3": settings.audio_url, "whisper-v3-turbo": settings.audio_turbo_url}, keys, timeouts=times
+    )
 
 
 def timeouts_of(settings: Settings) -> Timeouts:

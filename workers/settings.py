@@ -16,6 +16,7 @@ from workers.reading import JSON_OBJECT, json_object, must_read, read, url, vari
 
 DAY_S = 86_400.0
 _OTHER_DATABASES: Final = ("postgres", "postgresql+psycopg", "sqlite+pysqlite", "sqlite+aiosqlite")
+_AUDIO_PATHS: Final = ("/audio/transcriptions", "/audio/translations")
 _MOST_LABELS: Final = 8
 _PRICES: Final = json_object('{"model": {"prompt": "0.20", "completion": "0.80"}}')
 _BUDGETS: Final = json_object('{"day": {"limit": "25.00", "window_s": 86400, "by": ["tenant"]}}')
@@ -78,6 +79,9 @@ class Settings(BaseSettings):
     """Between two chunks of an answer; past it: `provider_gap_timeout`."""
     provider_total_s: float = Field(default=300.0, gt=0, le=86_400)
     """From asking to the end of an answer; past it the run fails with `provider_total_timeout`."""
+    provider_file_s: float = Field(default=1800.0, gt=0, le=86_400)
+    """From asking for the transcript of a file to its end, the upload included; past it the run fails with
+    `provider_total_timeout`."""
     limiter: bool = True
     """Whether workers keep within the provider's limits together: those that are set here, and those that its answers
     state, while they also say that less than half is left. Background requests then leave room for interactive ones."""
@@ -174,6 +178,16 @@ class Settings(BaseSettings):
     )
     """`FIREWORKS_AUDIO_STREAMING_URL`: live speech-to-text, `ws://` or `wss://`, without the endpoint's own path
     (WIRE 2.1)."""
+    audio_url: Annotated[str, url("http", "https", no_path=_AUDIO_PATHS)] = Field(
+        default="https://audio-prod.api.fireworks.ai/v1",
+        validation_alias=AliasChoices("FIREWORKS_AUDIO_URL", "audio_url"),
+    )
+    """`FIREWORKS_AUDIO_URL`: speech-to-text of files with `whisper-v3`, without the endpoints' paths (WIRE 2.10)."""
+    audio_turbo_url: Annotated[str, url("http", "https", no_path=_AUDIO_PATHS)] = Field(
+        default="https://audio-turbo.api.fireworks.ai/v1",
+        validation_alias=AliasChoices("FIREWORKS_AUDIO_TURBO_URL", "audio_turbo_url"),
+    )
+    """`FIREWORKS_AUDIO_TURBO_URL`: the same with `whisper-v3-turbo`."""
 
     @field_validator("flower_auth")
     @classmethod

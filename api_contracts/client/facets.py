@@ -16,6 +16,7 @@ from api_contracts.citations import CiteRequest, CiteResult
 from api_contracts.client.submission import checked, expect
 from api_contracts.names import Kind
 from api_contracts.runs import Request, Result
+from api_contracts.stt_files import SttFileRequest, SttFileResult
 
 if TYPE_CHECKING:
     from api_contracts.client.aio import AsyncClient
@@ -73,6 +74,12 @@ class Cite(Facet[CiteRequest, CiteResult]):
     """`client.cite`."""
 
     KIND, ASKED, CAME = "cite", CiteRequest, CiteResult
+
+
+class SttFiles(Facet[SttFileRequest, SttFileResult]):
+    """`client.stt.files`."""
+
+    KIND, ASKED, CAME = "stt_file", SttFileRequest, SttFileResult
 
 
 class Batch(Facet[BatchRequest, BatchResult]):
@@ -135,6 +142,12 @@ class AsyncCite(AsyncFacet[CiteRequest, CiteResult]):
     """`client.cite`, awaited."""
 
     KIND, ASKED, CAME = "cite", CiteRequest, CiteResult
+
+
+class AsyncSttFiles(AsyncFacet[SttFileRequest, SttFileResult]):
+    """`client.stt.files`, awaited."""
+
+    KIND, ASKED, CAME = "stt_file", SttFileRequest, SttFileResult
 
 
 class AsyncBatch(AsyncFacet[BatchRequest, BatchResult]):

@@ -6,17 +6,28 @@ for piece in microphone:          # 16 000 samples a second, signed 16 bit, one 
 session.end()
 for event in session.follow():    # from another thread, or task, while you speak
     ...
+
+A whole file, or its URL, is a run of its own (`api_contracts.stt_files`):
+
+text = client.stt.transcribe(Path("talk.mp3")).text
+subtitles = client.stt.translate("https://example.org/talk.mp3").vtt
+run_id = client.stt.files.submit(url="https://example.org/talk.mp3")    # and `client.stt.files.result(run_id)`
 """
 
+import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from api_contracts.client.facets import AsyncSttFiles, SttFiles
 from api_contracts.client.scripts import ScriptCall, audio_call
 from api_contracts.client.submission import checked, expect
 from api_contracts.failure import AudioRefused, RunNotFound
 from api_contracts.keys import check_run_id
 from api_contracts.runs import Event
 from api_contracts.stt import AudioControl, ChangeOptions, Clear, End, Flush, SttRequest, SttResult
+from api_contracts.stt_files import MOST_AUDIO_BYTES, SttFileResult
 
 if TYPE_CHECKING:
     from api_contracts.client.aio import AsyncClient
@@ -25,15 +36,19 @@ if TYPE_CHECKING:
 Pcm = bytes | bytearray | memoryview
 """Audio as a producer has it; it is copied at once."""
 
+File = Pcm | Path | str
+"""A whole file: its bytes, its path (`pathlib.Path`), or its URL (text)."""
+
 MOST_BYTES = 64 * 1024
 """Largest entry that the client writes: two seconds. Longer audio is written as several."""
 
 
 class Stt:
-    """`client.stt`."""
+    """`client.stt`. `files` has the verbs of all kinds of run for whole files."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
+        self.files = SttFiles(client)
 
     def open(
         self, request: SttRequest | Mapping[str, Any] | None = None, *, run_id: str | None = None, **fields: Any
@@ -48,6 +63,18 @@ class Stt:
     def session(self, run_id: str) -> "Session":
         """Return the handle of a session that was opened before, here or elsewhere."""
         return Session(self._client, check_run_id(run_id))
+
+    def transcribe(self, file: File, *, timeout_s: float | None = None, **fields: Any) -> SttFileResult:
+        """Have a whole file transcribed, and wait for it: its path, its bytes, or a URL that the provider fetches.
+
+        `fields` are those of `SttFileRequest`, and `run_id`. Raises OSError, and pydantic's ValidationError before
+        anything is sent: a file has 64 MB at most.
+        """
+        return self.files.complete(file_fields(file, fields), timeout_s=timeout_s, **fields)
+
+    def translate(self, file: File, *, timeout_s: float | None = None, **fields: Any) -> SttFileResult:
+        """Like `transcribe`, into English."""
+        return self.transcribe(file, timeout_s=timeout_s, **{**fields, "translate": True})
 
 
 class Session:
@@ -110,6 +137,7 @@ class AsyncStt:
 
     def __init__(self, client: "AsyncClient") -> None:
         self._client = client
+        self.files = AsyncSttFiles(client)
 
     async def open(
         self, request: SttRequest | Mapping[str, Any] | None = None, *, run_id: str | None = None, **fields: Any
@@ -121,6 +149,15 @@ class AsyncStt:
     def session(self, run_id: str) -> "AsyncSession":
         """See `Stt.session`."""
         return AsyncSession(self._client, check_run_id(run_id))
+
+    async def transcribe(self, file: File, *, timeout_s: float | None = None, **fields: Any) -> SttFileResult:
+        """See `Stt.transcribe`."""
+        asked = await asyncio.to_thread(file_fields, file, fields)
+        return await self.files.complete(asked, timeout_s=timeout_s, **fields)
+
+    async def translate(self, file: File, *, timeout_s: float | None = None, **fields: Any) -> SttFileResult:
+        """See `Stt.translate`."""
+        return await self.transcribe(file, timeout_s=timeout_s, **{**fields, "translate": True})
 
 
 class AsyncSession:
@@ -172,6 +209,26 @@ class AsyncSession:
 
     async def _append(self, call: ScriptCall) -> bool:
         return is_sent(self.run_id, await self._client._script(call))  # noqa: SLF001 - one object, two names
+
+
+def file_fields(file: File, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request that name a file. Raises OSError, TypeError.
+
+    Of a file that is too large no more is read than shows it: the request is refused, with the reason.
+    """
+    if isinstance(file, str):
+        return {"url": file}
+    if not isinstance(file, Pcm | Path):
+        raise TypeError(f"a file is bytes, a pathlib.Path or a URL, not {type(file).__name__}")
+    named = {}
+    if isinstance(file, Path):
+        if "filename" not in given and file.name.isprintable():
+            named["filename"] = "".join("_" if char in '"\\' else char for char in file.name)
+        with file.open("rb") as opened:
+            data = opened.read(MOST_AUDIO_BYTES + 3)
+    else:
+        data = bytes(file)
+    return {"audio_b64": base64.b64encode(data).decode()} | named
 
 
 def audio_calls(run_id: str, pcm: Pcm, ttl_s: float) -> Iterator[ScriptCall]:

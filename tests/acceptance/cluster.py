@@ -137,6 +137,8 @@ class Cluster:
         self.env["FIREWORKS_BASE_URL"] = f"{self.emulator_url}/inference/v1"
         self.env["FIREWORKS_API_URL"] = self.emulator_url
         self.env["FIREWORKS_ACCOUNT_ID"] = "acceptance"
+        for name in ("FIREWORKS_AUDIO_URL", "FIREWORKS_AUDIO_TURBO_URL"):
+            self.env[name] = f"{self.emulator_url}/v1"
         self.env["FIREWORKS_AUDIO_STREAMING_URL"] = f"{self.emulator_url.replace('http', 'ws', 1)}/v1"
 
     def start(self, name: str, *argv: str, at: Path = ROOT, **env: str) -> Process:

@@ -29,6 +29,7 @@ from tests.acceptance.cluster import ROOT, Cluster
 from tests.acceptance.conftest import NewCluster
 from tests.acceptance.journal import is_right, lives, of_type, types
 from tests.acceptance.queues import by_hand
+from tests.acceptance.shell import run
 from tests.servers import embedded_valkey
 from tests.waiting import eventually
 from workers.emulator.speech import VOCABULARY, encode, silence, write_wav
@@ -181,6 +182,30 @@ def test_any_redis_client_and_any_producer_can_hold_a_session(cluster: Cluster, 
     assert types(events)[:3] == ["run.queued", "run.started", "stt.connected"]
     assert {"stt.start_of_speech", "stt.interim", "stt.end_of_speech", "stt.usage", "stt.closed"} <= set(types(events))
     assert abs(result.coverage.audio_s - len(pcm) / 32_000) < 1e-3
+
+
+@pytest.mark.requirement("STT-19", "RUN-13", "RUN-14", "RUN-25")
+def test_a_whole_file_is_a_run_of_its_own(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    """By our client, which leaves the file in Redis, by a message of anybody, and from a shell."""
+    words = some_words(30)
+    talk = tmp_path / "talk.wav"
+    talk.write_bytes(write_wav(sound_of(words)))
+    result = cluster.client.stt.transcribe(talk, run_id=name, timeout_s=120)
+    assert (result.text.split(), [word.word for word in result.words]) == (words, words)
+    assert (result.srt or "").startswith("1\n00:00:00,000 --> ")
+    events = list(cluster.client.follow(name))
+    assert is_right(events)
+    assert types(events) == ["run.queued", "run.started", "stt.requested", "stt.transcribed", "run.completed"]
+    assert events[0].data.get("request_blob") is not None, "it is over 64 KB"
+    cluster.queues.put("fireworks.stt", *by_hand(f"{name}-b", "fireworks.stt.file", {"audio_b64": "bm8gc291bmQ="}))
+    eventually(lambda: cluster.client.events(f"{name}-b"), within=60)
+    refused = cluster.client.stt.files.result(f"{name}-b", timeout_s=120)
+    assert (refused.status, refused.failure and refused.failure.code) == ("failed", "provider_bad_request")
+    told = run(cluster, "transcribe", str(talk), "--translate", "--vtt")
+    assert (told.returncode, told.stdout) == (0, result.vtt), told.stderr
+    talk.write_bytes(b"")
+    empty = run(cluster, "transcribe", str(talk), "--prerecorded")
+    assert (empty.returncode, "the file is empty" in empty.stderr) == (1, True)
 
 
 @pytest.mark.requirement("STT-10", "RUN-04")

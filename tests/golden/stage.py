@@ -91,8 +91,8 @@ class Stage(Cell):
         self.service, self.rows = MemoryBatch(), MemoryBatchRows()
         batches = BatchParts(self.service, self.rows, cast("Any", None), self.clock, lambda: 1.0)
         self.kinds = WorkerKinds(
-            Parts(Oracle(self.clock), Tools(self.clock), self.speech, self.audio, batches, CslReferences(), self.bell,
-                  self.clock, _NO_KEYS, self.circuits,
+            Parts(Oracle(self.clock), Tools(self.clock), self.speech, self.audio, cast("Any", None), batches,
+                  CslReferences(), self.bell, self.clock, _NO_KEYS, self.circuits,
                   Talks(self.archive.conversations, self.store.known, self.clock))
         )  # fmt: skip
         self._answered = 0

@@ -331,8 +331,8 @@ class Worker:
         circuits = Circuits(cast("Breakers", Line(process, "breakers", world.breakers)), process)
         kept_talks = cast("Conversations", Line(process, "talks", world.archive.conversations))
         parts = Parts(
-            cast("ChatModel", model), tools, speech, audio, batches, CslReferences(), bell, process, _NO_KEYS, circuits,
-            Talks(kept_talks, self.store.known, process),
+            cast("ChatModel", model), tools, speech, audio, nothing, batches, CslReferences(), bell, process,
+            _NO_KEYS, circuits, Talks(kept_talks, self.store.known, process),
         )  # fmt: skip
         services = DriverServices(self.store, inbox, archive, bell, process, world.metrics)
         self.reception = Reception(services, keeper, WorkerKinds(parts), name, "sim")

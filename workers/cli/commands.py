@@ -1,7 +1,7 @@
 """Every command with its options. What they do is in the modules beside this one, imported when they are used."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ cli.add_typer(contracts, name="contracts")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 CallId = Annotated[str, typer.Argument(metavar="CALL_ID", help="Not needed where only one call waits.")]
+_PRERECORDED = "Send the whole file, in any form, or its URL, and print its text; implied by the next three."
 _TOOL = "A tool that the workers have, or a function that is called in this process; repeatable."
 Reason = Annotated[str, typer.Option(help="Why; kept in the journal.")]
 By = Annotated[str, typer.Option(help="Who; kept in the journal. Default: user@host of this shell.")]
@@ -106,7 +107,11 @@ def chat(
 
 @cli.command()
 def transcribe(
-    source: Annotated[str, typer.Argument(metavar="FILE.wav|-", help="16 kHz, mono, 16 bit; - is standard input.")],
+    source: Annotated[str, typer.Argument(metavar="FILE.wav|-|URL", help="16 kHz, mono, 16 bit; - is standard input.")],
+    prerecorded: Annotated[bool, typer.Option("--prerecorded", help=_PRERECORDED)] = False,
+    translate: Annotated[bool, typer.Option("--translate", help="Into English; prerecorded.")] = False,
+    srt: Annotated[bool, typer.Option("--srt", help="Subtitles as SubRip; prerecorded.")] = False,
+    vtt: Annotated[bool, typer.Option("--vtt", help="Subtitles as WebVTT; prerecorded.")] = False,
     language: Annotated[str, typer.Option(help="Such as en or zh-hant; without it the provider finds out.")] = "",
     prompt: Annotated[str, typer.Option(help="Words that are likely to be said.")] = "",
     speed: Annotated[float, typer.Option(min=0.1, max=100, help="How fast to speak; 1 is real time.")] = 1.0,
@@ -118,7 +123,14 @@ def transcribe(
     from workers.cli.transcribing import Asked
     from workers.cli.transcribing import transcribe as listen
 
-    options = {name: value for name, value in (("language", language), ("prompt", prompt)) if value}
+    options: dict[str, Any] = {name: value for name, value in (("language", language), ("prompt", prompt)) if value}
+    if prerecorded or translate or srt or vtt:
+        from workers.cli.prerecording import FileAsked, Output, transcribe_file
+
+        output: Output = "json" if as_json else "srt" if srt else "vtt" if vtt else "text"
+        raise typer.Exit(
+            transcribe_file(FileAsked(source, options | ({"translate": True} if translate else {}), output))
+        )
     raise typer.Exit(listen(Asked(source, options, speed, interims=interims, words=words, as_json=as_json)))
 
 
@@ -218,7 +230,7 @@ def export(
 @runs.command(name="list")
 def list_(
     status: Annotated[list[str] | None, typer.Option(help="queued, running, parked, completed, failed ...")] = None,
-    kind: Annotated[str, typer.Option(help="chat, stt, batch or cite.")] = "",
+    kind: Annotated[str, typer.Option(help="chat, stt, stt_file, batch or cite.")] = "",
     lane: Annotated[str, typer.Option(help="interactive or background; of live runs.")] = "",
     tenant: Annotated[str, typer.Option(help="Only this tenant's.")] = "",
     label: Annotated[list[str] | None, typer.Option(help="name=value; repeatable, all must fit.")] = None,

@@ -52,6 +52,8 @@ def stack(folder: Path, *, emulate: bool, given: Mapping[str, str] = os.environ)
             "FIREWORKS_API_KEY": EMULATOR_KEY,
             "FIREWORKS_BASE_URL": f"http://127.0.0.1:{port}/inference/v1",
             "FIREWORKS_AUDIO_STREAMING_URL": f"ws://127.0.0.1:{port}/v1",
+            "FIREWORKS_AUDIO_URL": f"http://127.0.0.1:{port}/v1",
+            "FIREWORKS_AUDIO_TURBO_URL": f"http://127.0.0.1:{port}/v1",
             "FIREWORKS_API_URL": f"http://127.0.0.1:{port}",
             "FIREWORKS_ACCOUNT_ID": "emulated",
         }

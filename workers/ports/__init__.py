@@ -43,7 +43,15 @@ from workers.ports.runs import (
     StoreUnavailable,
     Waiting,
 )
-from workers.ports.speech import AudioEntry, AudioStreams, SpeechLine, SpeechLost, SpeechService
+from workers.ports.speech import (
+    AudioEntry,
+    AudioStreams,
+    FileAsked,
+    SpeechLine,
+    SpeechLost,
+    SpeechService,
+    Transcriber,
+)
 
 __all__ = [
     "PROGRESS",
@@ -63,6 +71,7 @@ __all__ = [
     "Clock",
     "Committed",
     "Conversations",
+    "FileAsked",
     "Finished",
     "Forgotten",
     "Granted",
@@ -102,6 +111,7 @@ __all__ = [
     "ToolsAway",
     "Trail",
     "Trails",
+    "Transcriber",
     "Waiting",
     "WatchedJob",
     "Whose",

@@ -1,8 +1,10 @@
-"""Speech: the audio that producers write, and the provider's live transcription."""
+"""Speech: the audio that producers write, the provider's live transcription, and its transcription of files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from api_contracts.stt_files import FileModel, FileTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,23 @@ class SpeechService(Protocol):
 
     async def connect(self, query: Sequence[tuple[str, str]], *, credential: str | None) -> SpeechLine:
         """Open a websocket with these pairs as its query. Raise `SpeechLost`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileAsked:
+    """A whole file for the provider (WIRE 2.10). `file` is its bytes, or the URL that the provider fetches."""
+
+    task: FileTask
+    model: FileModel
+    fields: Sequence[tuple[str, str]]
+    file: bytes | str
+    filename: str
+
+
+class Transcriber(Protocol):
+    """The provider's speech-to-text of whole files."""
+
+    async def transcribe(self, asked: FileAsked, *, credential: str | None, request_id: str) -> bytes:
+        """Return the body of the answer. Raise `ProviderFailed`. A cancelled call closes its connection."""
         ...

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from api_contracts import batch, chat, runs, stt
+from api_contracts import batch, chat, runs, stt, stt_files
 from api_contracts.runs import TERMINAL, Event, EventData, RunQueued, Status
 from workers.telemetry.accounts import Accounts
 from workers.telemetry.capped import OTHER, Capped
@@ -116,10 +116,8 @@ class Life:
 
     def _count(self, event: EventData, now: float) -> None:
         match event:
-            case runs.RunStarted():
-                self._started(now)
-            case runs.RunCompleted() | runs.RunFailedEvent() | runs.RunCancelled():
-                self._ended(TERMINAL[event.TYPE], now)
+            case runs.RunStarted() | runs.RunCompleted() | runs.RunFailedEvent() | runs.RunCancelled():
+                self._count_of_frame(event.TYPE, now)
             case chat.ChatRequested():
                 self._requested(event)
             case chat.ChatReplaced(failure=failure):
@@ -132,6 +130,8 @@ class Life:
                 self._counters.calls.labels(_OUTCOMES[type(event)]).inc()
                 if isinstance(event, chat.CallFailed) and event.code:
                     self._counters.refusals.labels(self._counters.code(event.code)).inc()
+            case stt_files.SttTranscribed() | stt_files.SttReplaced():
+                self._file(event)
             case _:
                 self._count_of_batch(event)
 
@@ -149,6 +149,12 @@ class Life:
                 self._reconnecting(event)
             case _:
                 pass
+
+    def _count_of_frame(self, kind: str, now: float) -> None:
+        if kind == runs.RunStarted.TYPE:
+            self._started(now)
+        else:
+            self._ended(TERMINAL[kind], now)
 
     def _count_of_batch(self, event: EventData) -> None:
         match event:
@@ -216,6 +222,14 @@ class Life:
             self._counters.audio.labels(name).inc(grown)
             self._counters.accounts.audio(self._account, name, grown)
         self._meters = now
+
+    def _file(self, event: stt_files.SttTranscribed | stt_files.SttReplaced) -> None:
+        if isinstance(event, stt_files.SttReplaced):
+            if event.retry_at is not None and event.failure:
+                self._retried(event.failure.code)
+        elif event.duration_s is not None:
+            self._counters.audio.labels("billable").inc(event.duration_s)
+            self._counters.accounts.audio(self._account, "billable", event.duration_s)
 
     def _reconnecting(self, event: stt.SttReconnecting) -> None:
         if event.failures:  # none: the options were changed

@@ -11,12 +11,14 @@ from api_contracts.citations import CiteRequest
 from api_contracts.runs import EventData, RunCancelling, RunIgnored, RunParked
 from api_contracts.signals import SIGNALS
 from api_contracts.stt import SttRequest
+from api_contracts.stt_files import SttFileRequest
 from tests.unit.core.citations.lives import plainly
 from tests.unit.test_signals import GOOD
 from workers.core.batch.submission import BatchSubmission
 from workers.core.chat.turn import ChatTurn
 from workers.core.citations.answering import CiteAnswer
 from workers.core.runs.frame import Action, Begin, Emit, Finish, Machine, SignalArrived, Woke
+from workers.core.stt.files.transcription import FileTranscription
 from workers.core.stt.session import SttSession
 
 pytestmark = pytest.mark.requirement("RUN-06")
@@ -30,6 +32,9 @@ ROWS: dict[str, Any] = {"model": MODEL, "rows": [{"body": {"messages": TALK["mes
 MACHINES: dict[str, Callable[[], Machine]] = {
     "chat": lambda: ChatTurn("run-1", ChatRequest.model_validate(TALK), {}, T0, "secret"),
     "stt": lambda: SttSession("run-1", SttRequest(), T0),
+    "stt_file": lambda: FileTranscription(
+        "run-1", SttFileRequest.model_validate({"url": "https://example.org/talk.mp3"}), T0
+    ),
     "batch": lambda: BatchSubmission("run-1", BatchRequest.model_validate(ROWS), T0),
     "cite": lambda: CiteAnswer("run-1", CiteRequest.model_validate(ASKED), T0, plainly),
 }

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from api_contracts.client.scripts import REQUEST_BLOB, RETRY_LETTER
 from api_contracts.keys import check_run_id
 from api_contracts.names import QUEUES, STT_QUEUE, queue_of
-from api_contracts.runs import Event, EventData, RunQueued, Status
+from api_contracts.runs import Event, EventData, RunQueued, Status, kind_of
 from workers.core.runs.deadline import deadline_of
 from workers.ports import (
     Asleep,
@@ -360,7 +360,7 @@ class MemoryRuns:
         )
         why = last.data.get("why", "") or (last.data.get("failure") or {}).get("code", "")
         return RunLine(
-            run_id, first.data["kind"], standing, first.data["tenant"], first.data["labels"],
+            run_id, kind_of(first.data), standing, first.data["tenant"], first.data["labels"],
             run.owner if held else "", run.until - now if held else None, run.epoch, run.deaths, first.at / 1000,
             last.at / 1000 if last.terminal else None, None if look is None else look - now, last.seq, last.type,
             last.at / 1000, why, run.announced, first.data["lane"],

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from api_contracts import keys
 from api_contracts.client.damage import is_damage
-from api_contracts.runs import TERMINAL, Event, RunParked, Status
+from api_contracts.runs import TERMINAL, Event, RunParked, Status, kind_of
 from workers.adapters.redis.connection import mapped
 from workers.ports.register import MOST_LETTERS, Found, RunLine, Standing, Wanted
 
@@ -139,7 +139,7 @@ class _Lease:
         said = queued.data if queued else {}
         epoch, deaths, seq = self._numbers
         return RunLine(
-            self.run_id, str(said.get("kind", "")), self.standing, str(said.get("tenant", "default")),
+            self.run_id, str(kind_of(said) or ""), self.standing, str(said.get("tenant", "default")),
             labels if isinstance(labels := said.get("labels"), dict) else {}, self._owner, self._lease_s, epoch, deaths,
             queued.at / 1000 if queued else 0.0, latest.at / 1000 if latest and latest.terminal else None,
             self._look_s, seq, latest.type if latest else "", latest.at / 1000 if latest else 0.0,

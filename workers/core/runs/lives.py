@@ -6,7 +6,7 @@ A run that kills its worker each time, by its size or by a defect, would otherwi
 from collections.abc import Sequence
 from typing import Final
 
-from api_contracts import chat, runs, stt
+from api_contracts import chat, runs, stt, stt_files
 from api_contracts.batch import BatchTrouble
 from api_contracts.failure import Failure
 from api_contracts.runs import Event
@@ -17,7 +17,8 @@ _REPEATED: Final = frozenset(
         runs.RunStarted, runs.RunResumed, runs.RunCancelling, runs.RunConflicted, runs.RunIgnored,
         chat.ChatRequested, chat.ChatDelta, chat.ChatReasoning, chat.ChatReplaced, chat.CallStarted,
         stt.SttConnected, stt.SttStartOfSpeech, stt.SttInterim, stt.SttRetracted, stt.SttUsage, stt.SttLost,
-        stt.SttRepeat, stt.SttLag, stt.SttReconnecting, stt.SttTrouble, BatchTrouble,
+        stt.SttRepeat, stt.SttLag, stt.SttReconnecting, stt.SttTrouble, stt_files.SttRequested, stt_files.SttReplaced,
+        stt_files.SttTranscribed, BatchTrouble,
     )
 )  # fmt: skip
 """What each life may tell anew. Anything else is a step that the next life need not do again."""

@@ -10,7 +10,10 @@ from workers.core.runs.frame import SignalArrived
 from workers.core.text import filterable
 
 _MOST_REASON, _MOST_WORD = 200, 64
-_CALLED = {"chat": "a chat", "stt": "a speech session", "batch": "a batch", "cite": "a cited answer"}
+_CALLED = {
+    "chat": "a chat", "stt": "a speech session", "stt_file": "a transcription", "batch": "a batch",
+    "cite": "a cited answer",
+}  # fmt: skip
 
 
 def cancelling(letter: SignalArrived) -> RunCancelling:
