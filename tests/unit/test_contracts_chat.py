@@ -16,6 +16,7 @@ from api_contracts.failure import Failure, RunConflict, RunFailed, RunNotFound
 from api_contracts.messages import Message
 from api_contracts.runs import RUN_EVENTS, TERMINAL, Event, RunCompleted
 from api_contracts.stt import STT_EVENTS, SttResult
+from api_contracts.stt_files import STT_FILE_EVENTS
 from api_contracts.vocabulary import EVENT_TYPES, typed, typed_result
 
 QUESTION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -166,7 +167,8 @@ def test_readers_pass_over_what_a_newer_writer_added() -> None:
 
 @pytest.mark.requirement("RUN-02")
 def test_every_type_of_event_has_one_class_and_an_area() -> None:
-    assert len(EVENT_TYPES) == sum(map(len, (RUN_EVENTS, CHAT_EVENTS, STT_EVENTS, BATCH_EVENTS, CITE_EVENTS)))
+    kinds = (RUN_EVENTS, CHAT_EVENTS, STT_EVENTS, STT_FILE_EVENTS, BATCH_EVENTS, CITE_EVENTS)
+    assert len(EVENT_TYPES) == sum(map(len, kinds))
     assert {name.partition(".")[0] for name in EVENT_TYPES} == {"run", "chat", "tool", "stt", "batch", "cite"}
     assert set(TERMINAL) < set(EVENT_TYPES)
 
