@@ -5,7 +5,9 @@ come back would take it for a defect, and end. And a connection that was reset w
 by redis-py, which looks for an end of the stream only: each of them would fail one command.
 """
 
-from collections.abc import Iterable, Iterator
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +20,10 @@ from redis.asyncio.connection import (
     parse_url,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+Command = Sequence[str | int | bytes]
 
 
 class _Frank(AbstractConnection):
@@ -37,6 +43,35 @@ class _Frank(AbstractConnection):
             raise RedisConnectionError("the connection was closed while nobody used it")
         with _hung_up():
             return await super().can_read()
+
+    async def converse(self, commands: Sequence[Command]) -> list[Any]:
+        """See `Pool.converse`."""
+        packed = b"".join(map(_packed, commands))
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                return await self._exchanged(packed, len(commands))
+        except TimeoutError as exc:
+            raise RedisTimeoutError("Redis did not answer in time") from exc
+
+    async def _exchanged(self, packed: bytes, count: int) -> list[Any]:
+        with _hung_up():
+            try:
+                if self._writer is None:
+                    raise RedisConnectionError("the connection was closed")
+                self._writer.write(packed)
+                await self._writer.drain()
+                return [await self._reply() for _ in range(count)]
+            except BaseException as exc:
+                await self.disconnect(nowait=True)  # a reply that nobody took would be the next one's
+                if isinstance(exc, OSError) and not isinstance(exc, TimeoutError):
+                    raise RedisConnectionError(f"the connection broke: {type(exc).__name__}") from exc
+                raise
+
+    async def _reply(self) -> Any:
+        try:
+            return await super().read_response(timeout=math.inf)  # the conversation has its own limit
+        except ResponseError as exc:
+            return exc
 
 
 class TcpConnection(_Frank, Connection):
@@ -58,13 +93,53 @@ _OURS: dict[type[AbstractConnection], type[AbstractConnection]] = {
 }
 
 
-def pool_of(url: str, **options: Any) -> BlockingConnectionPool:
-    """Return a pool of such connections, which has callers wait when it is used up. What the url says goes before
-    `options` (those of redis-py). Raise ValueError for a url that is none.
+class Pool(BlockingConnectionPool):
+    """Has callers wait when it is used up."""
+
+    async def converse(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands together; return their replies as Redis gave them, an exception where it refused one.
+
+        Raise `ConnectionError` or `TimeoutError` of redis-py when the line breaks, or `socket_timeout` is over. With
+        redis-py's own pipeline each sending is a task and each reply a timer: twice the CPU of all the rest.
+        """
+        connection = await self._taken()
+        try:
+            return await connection.converse(commands)
+        finally:
+            await self.release(connection)
+
+    async def _taken(self) -> _Frank:
+        """Return a connection that works. A free one needs none of redis-py's waiting, which costs half a trip."""
+        connection: _Frank
+        if not self.can_get_connection():
+            connection = await self.get_connection()  # type: ignore[no-untyped-call]
+            return connection
+        connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+
+def pool_of(url: str, **options: Any) -> Pool:
+    """Return a pool of such connections. What the url says goes before `options` (those of redis-py).
+
+    Raise ValueError for a url that is none.
     """
     said = {**options, **parse_url(url)}
     said["connection_class"] = _OURS[said.get("connection_class", Connection)]
-    return BlockingConnectionPool(**said)
+    return Pool(**said)
+
+
+def _packed(command: Command) -> bytes:
+    """Return a command as it goes over the line (RESP: an array of bulk strings)."""
+    parts = [b"*%d\r\n" % len(command)]
+    for each in command:
+        value = each if isinstance(each, bytes) else str(each).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
+    return b"".join(parts)
 
 
 @contextmanager

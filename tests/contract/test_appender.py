@@ -1,17 +1,17 @@
 """The appender on a real Valkey: one pipeline a tick, order kept, and nothing lost or doubled by an outage."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
 from api_contracts import keys
+from api_contracts.client.connections import Command, Pool
 from api_contracts.keys import new_run_id
 from tests.contract.cutting_proxy import CuttingProxy
 from tests.contract.run_store.worlds import Said, queued
@@ -35,17 +35,14 @@ class Recorder:
 
     def record(self, redis: Redis) -> Redis:
         """Make the client note its pipelines here."""
-        sizes = self.sizes
+        pool = cast("Pool", redis.connection_pool)
+        send = pool.converse
 
-        class Recorded(Pipeline):
-            async def execute(self, raise_on_error: bool = True) -> list[Any]:
-                sizes.append(len(self.command_stack))
-                return await super().execute(raise_on_error)
+        async def recorded(commands: Sequence[Command]) -> list[Any]:
+            self.sizes.append(len(commands))
+            return await send(commands)
 
-        def pipeline(transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-            return Recorded(redis.connection_pool, redis.response_callbacks, transaction, shard_hint)
-
-        redis.pipeline = pipeline  # type: ignore[method-assign]
+        pool.converse = recorded  # type: ignore[method-assign]
         return redis
 
     async def until(self, count: int) -> None:

@@ -1,24 +1,26 @@
 """A line to Redis that is reset costs nothing, on asyncio's loop and on the one that workers run on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from api_contracts.client.connections import Command, Pool
 from api_contracts.client.scripts import signal_call
 from tests.contract.run_store.worlds import Said
 from tests.contract.test_appender import TIMING, given_held_runs, held, said
 from tests.faults.proxy import FaultProxy
 from tests.waiting import eventually_async
 from workers.adapters.clock import SystemClock
-from workers.adapters.redis.connection import connect
+from workers.adapters.redis.connection import connect, converse
 from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.scripts import run
 from workers.adapters.redis.store import RedisRuns
@@ -150,25 +152,64 @@ def test_letters_come_once_and_in_order_however_often_the_line_is_reset(play: Ca
     play(playing)
 
 
+async def test_a_conversation_that_was_given_up_leaves_no_reply_to_the_next(own_valkey: EmbeddedValkey) -> None:
+    redis, other = connect(own_valkey.url, max_connections=1), connect(own_valkey.url)
+
+    async def is_waiting() -> bool:
+        return bool((await other.info("clients"))["blocked_clients"])
+
+    waiting = asyncio.create_task(converse(redis, [("ECHO", "theirs"), ("BLPOP", "nothing", 0)]))
+    await eventually_async(is_waiting)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await converse(redis, [("ECHO", "ours"), ("ECHO", "ö")]) == [b"ours", "ö".encode()]
+    await redis.aclose()
+    await other.aclose()
+
+
+async def test_a_command_that_was_given_up_half_said_is_not_said_to_its_end(own_valkey: EmbeddedValkey) -> None:
+    with FaultProxy(own_valkey.url) as proxy:
+        redis = connect(proxy.url, max_connections=1, timeout_s=0.5)
+        assert await redis.ping()
+        proxy.hold()
+        with pytest.raises(RedisTimeoutError):
+            await converse(redis, [("ECHO", b"x" * 50_000_000)])
+        proxy.heal()
+        assert await converse(redis, [("ECHO", "ours")]) == [b"ours"]
+        await redis.aclose()
+
+
+async def test_a_conversation_has_a_time_limit_and_its_late_reply_goes_to_nobody(own_valkey: EmbeddedValkey) -> None:
+    redis = connect(own_valkey.url, max_connections=1, timeout_s=0.2)
+    with pytest.raises(RedisTimeoutError):
+        await converse(redis, [("BLPOP", "nothing", 1)])
+    refused, echoed = await converse(redis, [("GET", "too", "many"), ("ECHO", "ours")])
+    assert isinstance(refused, ResponseError)
+    assert echoed == b"ours"
+    await redis.aclose()
+
+
 class Moody(Redis):
     """Raises what nobody foresees, before or after the work is done."""
 
     moods: list[str]
 
-    def pipeline(self, transaction: Any = True, shard_hint: str | None = None) -> Pipeline:
-        moods = self.moods
+    def grow_moody(self) -> None:
+        """Have the pipelines of this client be moody, too."""
+        pool = cast("Pool", self.connection_pool)
+        send = pool.converse
 
-        class Unwilling(Pipeline):
-            async def execute(self, raise_on_error: bool = True) -> list[Any]:
-                mood = moods.pop(0) if moods else "good"
-                if mood == "before":
-                    raise KeyError("nobody foresaw it")
-                replies = await super().execute(raise_on_error)
-                if mood == "after":
-                    raise KeyError("nobody foresaw it")
-                return replies if mood == "good" else [None for _ in replies]
+        async def unwilling(commands: Sequence[Command]) -> list[Any]:
+            mood = self.moods.pop(0) if self.moods else "good"
+            if mood == "before":
+                raise KeyError("nobody foresaw it")
+            replies = await send(commands)
+            if mood == "after":
+                raise KeyError("nobody foresaw it")
+            return replies if mood == "good" else [None for _ in replies]
 
-        return Unwilling(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pool.converse = unwilling  # type: ignore[method-assign]
 
     async def xread(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         if self.moods and self.moods.pop(0) == "before":
@@ -179,6 +220,7 @@ class Moody(Redis):
 def moody(url: str, **options: Any) -> Moody:
     redis = Moody.from_pool(connect(url, **options).connection_pool)
     redis.moods = []
+    redis.grow_moody()
     return redis
 
 

@@ -1,14 +1,15 @@
 """How we connect to Redis, and what its errors mean to us."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from api_contracts.client.connections import pool_of
+from api_contracts.client.connections import Command, Pool, pool_of
 from api_contracts.client.damage import is_damage
 from workers.ports import KeysDamaged, StoreUnavailable
 
@@ -40,6 +41,17 @@ def connect(url: str, *, max_connections: int = 32, timeout_s: float = COMMAND_T
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)
+
+
+async def converse(redis: Redis, commands: Sequence[Command]) -> list[Any]:
+    """Send commands together; see `Pool.converse`."""
+    if isinstance(pool := redis.connection_pool, Pool):
+        return await pool.converse(commands)
+    pipe = redis.pipeline(transaction=False)  # not of `connect`: fakeredis has no lines
+    for command in commands:
+        pipe.execute_command(*command)
+    replies: list[Any] = await pipe.execute(raise_on_error=False)
+    return replies
 
 
 async def answers(redis: Redis) -> str:

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from api_contracts.client.scripts import RETRY, SIGNAL, SUBMIT, ScriptCall, load
+from workers.adapters.redis.connection import converse
 
 _PACKAGE = "workers.adapters.redis"
 ACQUIRE = load(_PACKAGE, "acquire")
@@ -75,8 +76,6 @@ async def run(redis: Redis, call: ScriptCall) -> Any:
 
 
 async def _pipelined(redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
-    pipe = redis.pipeline(transaction=False)
-    for call in calls:
-        pipe.evalsha(_SHA[call.script], len(call.keys), *call.keys, *call.args)
-    replies: list[Any] = await pipe.execute(raise_on_error=False)
-    return replies
+    return await converse(
+        redis, [("EVALSHA", _SHA[call.script], len(call.keys), *call.keys, *call.args) for call in calls]
+    )
