@@ -22,6 +22,8 @@ BLOCK_MS = 1000
 _PAGE = 32
 """Entries of one stream in one read: a reply is parsed as a whole before anything of it is handed over, and hundreds of
 sessions may have a backlog."""
+_CANCEL_AGAIN_S = 0.1
+"""A cancel that was lost is said again: a read may wait for long."""
 _PAUSE_S = 0.5
 _NUDGE_S = 0.005
 _BREATH_PER_STREAM_S, _SHORTEST_BREATH_S, _LONGEST_BREATH_S = 25e-6, 0.001, 0.01
@@ -69,11 +71,11 @@ class StreamReader:
     async def close(self) -> None:
         """Stop reading."""
         self._closed = True  # up to Python 3.11 a cancel that meets the end of a command is lost in redis-py
-        tasks = [task for task in (self._nudge, self._task) if task]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        tasks = {task for task in (self._nudge, self._task) if task}
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
 
     def watch(self, key: str, after: str, take: Take) -> Callable[[], None]:
         """Hand over each entry of the stream after id `after`, on the loop; return the way to stop.
