@@ -15,10 +15,9 @@ So `XADD <key> * a <bytes>` speaks and `XADD <key> * c {"type":"end"}` hangs up.
 Entries whose words are final and stored are trimmed by the service.
 """
 
-import json
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api_contracts.audio import SAMPLE_RATE as SAMPLE_RATE
 from api_contracts.audio import AudioMeters as AudioMeters
@@ -28,53 +27,18 @@ from api_contracts.audio import Gap as Gap
 from api_contracts.audio import GapCause as GapCause
 from api_contracts.audio import RepeatCause as RepeatCause
 from api_contracts.failure import Failure
+from api_contracts.options import AudioControl as AudioControl
+from api_contracts.options import ChangeOptions as ChangeOptions
+from api_contracts.options import Clear as Clear
+from api_contracts.options import End as End
+from api_contracts.options import Flush as Flush
+from api_contracts.options import SttOptions as SttOptions
+from api_contracts.options import Vad as Vad
 from api_contracts.runs import EventData, Request, Result, UsageEvent
 
 Granularity = Literal["word", "segment"]
 EndReason = Literal["end", "idle", "max_duration", "cancelled", "failed"]
 TroubleKind = Literal["error", "garbled", "unknown", "control"]
-
-_MOST_EXTRA_BYTES: Final = 2048
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Vad(_Value):
-    """The provider's voice detection (WIRE 2.3). Unset means the provider's own."""
-
-    skip: bool | None = None
-    threshold: float | None = Field(default=None, ge=0, le=1)
-    extra: dict[str, Any] = Field(default_factory=dict, max_length=32)
-    """Further keys of `vad_kwargs`, as they are: JSON, 2 KB at most."""
-
-    @field_validator("extra")
-    @classmethod
-    def _is_small_json(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """What JSON or UTF-8 cannot hold would fail later, in the query or in the journal."""
-        try:
-            size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-        except (ValueError, TypeError, RecursionError) as exc:
-            raise ValueError(f"not JSON: {type(exc).__name__}") from None
-        if size > _MOST_EXTRA_BYTES:
-            raise ValueError(f"{size} bytes of JSON are more than {_MOST_EXTRA_BYTES}")
-        return value
-
-
-class SttOptions(_Value):
-    """What the provider is told when a connection opens (WIRE 2.3); unset is left out of the query."""
-
-    language: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z]{2,8})?$")] | None = None
-    """A code such as `en`, `yue` or `zh-hant`; None lets the provider find out."""
-    prompt: Annotated[str, StringConstraints(max_length=8192)] | None = None
-    temperature: float | None = Field(default=None, ge=0, le=1)
-    vad: Vad | None = None
-    text_timeout_s: float = Field(default=1.0, ge=1, le=29)
-    """Silence after which text is final: the provider's `text_timeout_seconds`, and ours where it marks no words."""
-    model: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    max_retries: int | None = Field(default=None, ge=1, le=10)
-    """Tries of the provider at one piece of audio."""
 
 
 class SttRequest(SttOptions, Request):
@@ -93,6 +57,18 @@ class SttRequest(SttOptions, Request):
     backlog_s: float = Field(default=300.0, ge=10, le=3600)
     """How much audio may be there that is neither final nor known to be silence or lost. Over it `stt.lag` is told and
     clients refuse to send more; at twice as much the session fails with `audio_backlog`."""
+    keep_alive_s: float | None = Field(default=20.0, ge=1, le=3600)
+    """A connection that was sent nothing for so long is shown that somebody is there; null: never. Pings of the
+    websocket go out besides."""
+    keep_alive: Literal["silence", "trace"] = "silence"
+    """By 0.1 s of silence, which the provider may bill, and a trace; or by the trace alone. Which of the two counts for
+    a provider that drops idle connections is not documented (WIRE 2.8)."""
+    stall_timeout_s: float | None = Field(default=30.0, ge=1, le=3600)
+    """A connection that was asked (by a trace, every 5 s of audio) and says nothing at all for so long is given up, and
+    what it did not make final is sent to another; null: never."""
+    rollover_s: float | None = Field(default=3300.0, ge=5, le=86_400)
+    """At this age (55 min, FEAT D3) a connection is replaced at the next silence, in mid-speech when it is 5 % older:
+    before a limit of the provider cuts it. The next one is open and fed before the old one closes. Null: never."""
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -106,36 +82,6 @@ class SttRequest(SttOptions, Request):
     def source(self) -> SttSource:
         """The form of the audio stream."""
         return SttSource(sample_rate=self.sample_rate, encoding=self.encoding, channels=self.channels)
-
-
-# -- the audio stream's controls ---------------------------------------------------------------------------------------
-
-
-class Flush(_Value):
-    """Send what is held for a frame now."""
-
-    type: Literal["flush"] = "flush"
-
-
-class Clear(_Value):
-    """A new speaker or topic: the provider forgets what was said so far. What is not final yet it hears again."""
-
-    type: Literal["clear"] = "clear"
-
-
-class ChangeOptions(SttOptions):
-    """Go on with other options. Fields that are absent stay as they are; null goes back to the provider's own."""
-
-    type: Literal["options"] = "options"
-
-
-class End(_Value):
-    """Hang up: everything before is transcribed, then the run completes."""
-
-    type: Literal["end"] = "end"
-
-
-AudioControl = Annotated[Flush | Clear | ChangeOptions | End, Field(discriminator="type")]
 
 
 # -- the result --------------------------------------------------------------------------------------------------------
@@ -309,6 +255,16 @@ class SttUsage(UsageEvent):
     """Audio before this sample was sent."""
 
 
+class SttSettingsChanged(EventData):
+    """A signal `update_settings` was taken: these options hold from the next connection on, which is opened at once."""
+
+    TYPE = "stt.settings"
+    changed: dict[str, Any]
+    """Fields of `SttOptions`; null goes back to the provider's own."""
+    inbox: str | None = None
+    by: str | None = None
+
+
 class SttGap(EventData):
     """Audio of the timeline that is not, and will not be, transcribed: from `start_at` up to `end_at`."""
 
@@ -355,13 +311,16 @@ class SttLost(EventData):
 
 
 class SttReconnecting(EventData):
-    """A connection is tried again after `wait_s`; audio that is not settled will be sent again."""
+    """A connection is tried again after `wait_s`; audio that is not settled will be sent again.
+
+    Where another connection takes over as planned (changed options, age), it is open already: `stt.connected` follows.
+    """
 
     TYPE = "stt.reconnecting"
     conn: int
-    """The try that came to nothing."""
+    """The try that came to nothing, or the connection that another takes over from."""
     failures: int
-    """In a row; 0 when the options were changed."""
+    """In a row; 0 where it was planned."""
     wait_s: float
     code: int | None = None
     """The websocket's close code, or the HTTP status that refused the connection."""
@@ -393,5 +352,5 @@ class SttClosed(EventData):
 
 STT_EVENTS: tuple[type[EventData], ...] = (
     SttConnected, SttStartOfSpeech, SttInterim, SttFinal, SttRetracted, SttEndOfSpeech, SttUsage, SttLag, SttGap,
-    SttRepeat, SttLost, SttReconnecting, SttTrouble, SttClosed,
+    SttRepeat, SttLost, SttReconnecting, SttTrouble, SttClosed, SttSettingsChanged,
 )  # fmt: skip

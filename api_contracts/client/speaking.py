@@ -106,7 +106,10 @@ class Session:
         return self._control(Clear())
 
     def change_options(self, **options: Any) -> bool:
-        """Go on with other options (fields of `SttOptions`); null goes back to the provider's own."""
+        """Go on with other options (fields of `SttOptions`); None goes back to the provider's own.
+
+        Raises pydantic's ValidationError before anything is sent. What the provider refuses comes as `stt.trouble`.
+        """
         return self._control(ChangeOptions(**options))
 
     def end(self) -> bool:

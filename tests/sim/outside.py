@@ -109,8 +109,9 @@ async def signal(world: "World", run_id: str, after_s: float, kind: str, signal_
     """Be somebody who signals. In a lossy world signals overtake each other, and are sent again."""
     late = world.chance.uniform(0.0, 3.0) if world.plan.lossy else 0.0
     await world.clock.sleep_until(world.clock.now() + after_s + late)
+    changed: dict[str, Any] = {"prompt": "names"} if world.scenario.words else {"tools": {"note": True}}
+    data = {"settings": changed} if kind == "update_settings" else {"reason": "enough"}
     for _ in range(2 if world.plan.lossy and world.chance.random() < 0.3 else 1):
-        data = {"settings": {"tools": {"note": True}}} if kind == "update_settings" else {"reason": "enough"}
         if await world.store.signal(run_id, kind, data, signal_id) == "woken" and not world.plan.lossy:
             world.wake(run_id)
         await world.latency()

@@ -47,6 +47,7 @@ SCENARIOS: Final = {
         Scenario("talk", (("look", "charge"),), talks=True),
         Scenario("talk-summarised", talks=True, summarised=True),
         Scenario("speech", words=5),
+        Scenario("speech-changing", words=6, changes=True, signals=((1.5, "update_settings"),)),
         Scenario("batch", batch_rows=5),
         Scenario("batch-alone", batch_rows=5, polled=False),
         Scenario("batch-cancelled", batch_rows=5, signals=((50.0, "cancel"),)),

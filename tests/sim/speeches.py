@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PIECE: Final = 3_200
 """Bytes of a tenth of a second."""
 PIECE_S: Final = 0.1
+CHANGING: Final[dict[str, Any]] = {"language": "en", "rollover_s": 5, "keep_alive_s": 1, "stall_timeout_s": 5}
+"""What is asked for where options change, and connections are replaced, in mid-speech."""
 
 
 class Watched(MemoryAudio):
@@ -69,10 +71,13 @@ class Dialling:
         return Line(self._process, "line", opened, raises=SpeechLost)
 
 
-async def speak(world: "World", run_id: str, words: int) -> None:
-    """Say so many words in real time, and hang up."""
+async def speak(world: "World", run_id: str, words: int, *, changes: bool) -> None:
+    """Say so many words in real time, and hang up. With `changes`, other options hold from the middle of a word on."""
     pcm = speech([(4_000, 12_000)] * words)
+    change_at = 29 * PIECE
     for start in range(0, len(pcm), PIECE):
+        if changes and start == change_at:
+            world.audio.add(run_id, None, {"type": "options", "language": "fr"})
         world.audio.add(run_id, pcm[start : start + PIECE])
         await world.clock.sleep_until(world.clock.now() + PIECE_S)
     world.audio.add(run_id, None, {"type": "end"})
@@ -91,3 +96,11 @@ def faults_of(events: Sequence[Event], result: dict[str, Any], words: int) -> li
     if result["coverage"]["gaps"]:
         wrong.append(f"gaps: {result['coverage']['gaps']}")
     return wrong
+
+
+def faults_of_changes(world: "World") -> list[str]:
+    """A connection had both changes: the control's and the signal's."""
+    asked = [dict(each.query) for each in world.listener.speech.dialled]
+    if any((each.get("language"), each.get("prompt")) == ("fr", "names") for each in asked):
+        return []
+    return [f"no connection had the changed options: {asked}"]

@@ -178,7 +178,10 @@ def _result(world: World, run_id: str, events: Sequence[Event], result: Mapping[
             return world.plane.faults(run_id, dict(result))
         case "stt":
             # What was said before Redis was wiped is gone with it.
-            return [] if world.forgot else speeches.faults_of(events, dict(result), world.scenario.words)
+            if world.forgot:
+                return []
+            faults = speeches.faults_of(events, dict(result), world.scenario.words)
+            return faults + (speeches.faults_of_changes(world) if world.scenario.changes else [])
         case "cite":
             return [] if result["text"] == CITED else [f"it was answered {result['text']!r}"]
         case _:

@@ -18,7 +18,7 @@ from tests.sim.follower import Follower
 from tests.sim.outside import ELSEWHERE, HERE, SOURCES, CitingProvider, Effects, HereTools, Provider, ToolService
 from tests.sim.plan import Kind, Plan
 from tests.sim.process import CURRENT, Line, Process, owned_task
-from tests.sim.speeches import Dialling, Listener, Watched, speak
+from tests.sim.speeches import CHANGING, Dialling, Listener, Watched, speak
 from tests.waiting import idle
 from workers.adapters.credentials import Credentials
 from workers.adapters.csl import CslReferences
@@ -126,6 +126,8 @@ class Scenario:
     """It is a turn of a conversation, and somebody else has one at the same time."""
     summarised: bool = False
     """And whoever comes second summarises the conversation first."""
+    changes: bool = False
+    """The options of a session change in mid-speech, and its connections are not to grow old."""
     waits: bool = False
     """The provider sends away who asks for an answer first, and the other service takes its time: the run parks."""
 
@@ -146,7 +148,7 @@ class Scenario:
 
     def _asked(self) -> dict[str, Any]:
         if self.words:
-            return {}
+            return dict(CHANGING) if self.changes else {}
         if self.cites:
             sources = [{"id": each, "content": text} for each, text in SOURCES.items()]
             return {"model": "m", "question": "When was the lighthouse built?", "sources": sources}
@@ -247,7 +249,7 @@ class World:
             if self.scenario.polled:
                 self.start(self.plane.tick())
         if self.scenario.kind == "stt":
-            self.start(speak(self, run_id, self.scenario.words))
+            self.start(speak(self, run_id, self.scenario.words, changes=self.scenario.changes))
         end = self.clock.now() + HORIZON_S
         await self._until(lambda: self._is_over(run_id), end)
         await self._until(lambda: False, self.clock.now() + 40.0)  # zombies wake, late messages come

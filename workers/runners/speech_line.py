@@ -33,6 +33,11 @@ class Line:
         self.task = asyncio.create_task(self._live(), name=f"speech:{wanted.conn}")
         self.task.add_done_callback(self._ended)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has told that it is lost, or nobody listens any more."""
+        return self._post is _nobody
+
     def send(self, message: bytes | str) -> None:
         """Send after all before it. Never waits: a provider that takes nothing is noticed by the deadline of a send,
         and what waits here is no more than what the session holds anyway, to send it again."""

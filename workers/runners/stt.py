@@ -55,7 +55,7 @@ class SttPerformer:
             case SendText(conn, message):
                 self._lines[conn].send(json.dumps(dict(message), ensure_ascii=False, separators=(",", ":")))
             case Connect():
-                for conn in list(self._lines):  # what is still here was lost: there is one connection at a time
+                for conn in [conn for conn, line in self._lines.items() if line.is_lost]:
                     self._hang_up(conn)
                 self._lines[effect.conn] = Line(effect, self._speech, self._chance, post)
             case Disconnect(conn):

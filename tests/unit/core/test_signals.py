@@ -92,7 +92,7 @@ def parked(kind: str) -> Life:
 
 STAGES = pytest.mark.parametrize("stage", [with_the_begin, running, parked], ids=lambda stage: stage.__name__)
 KINDS = pytest.mark.parametrize("kind", MACHINES)
-KNOWN = {("chat", "update_settings"), ("chat", "interrupt")}
+KNOWN = {("chat", "update_settings"), ("chat", "interrupt"), ("stt", "update_settings")}
 
 
 def changing_nothing(kind: str) -> list[str]:
@@ -124,6 +124,17 @@ def test_strange_data_are_no_crash(kind: str, stage: Callable[[str], Life]) -> N
             _, taken = life.hear(number, signal, data)
             assert isinstance(taken, RunIgnored)
             taken.to_json().encode()
+
+
+@STAGES
+@pytest.mark.requirement("STT-12")
+def test_a_session_hears_of_settings_at_every_stage(stage: Callable[[str], Life]) -> None:
+    _, taken = stage("stt").hear(1, "update_settings", {**GOOD["update_settings"], "by": "ann"})
+    assert taken.TYPE == "stt.settings"
+    for data in STRANGE:
+        _, taken = stage("stt").hear(1, "update_settings", data)
+        assert isinstance(taken, RunIgnored)
+        taken.to_json().encode()
 
 
 @STAGES

@@ -12,7 +12,7 @@ from typing import Final
 from api_contracts.stt import SAMPLE_RATE
 from workers.core.runs.frame import Effect
 from workers.core.stt.acts import SendAudio, SendText
-from workers.core.stt.frames import SAMPLE_BYTES, Framer
+from workers.core.stt.frames import FRAME_BYTES, SAMPLE_BYTES, Framer
 from workers.core.stt.segments import SegmentMap
 
 TRACE_EVERY: Final = 5 * SAMPLE_RATE * SAMPLE_BYTES
@@ -34,6 +34,8 @@ class _Mark:
     at: int
     done_by: float
     sent_at: float
+    is_sign: bool = False
+    """Whether it was only sent to show that somebody is there."""
 
 
 @dataclass(slots=True)
@@ -61,8 +63,14 @@ class Connection:
         """When a provider that hears as fast as one speaks is through with what was sent."""
         self.caught_up_at = since
         """The same for what was sent when it opened."""
+        self.is_fed = False
+        """Whether it was given any audio of the timeline."""
+        self.sent_at = since
+        """When it was last sent audio, or asked whether it is there."""
         self.said_at: float | None = None
         """When it last said anything that makes sense."""
+        self.patient_from = since
+        """From when on its silence counts: while this side stood still, nobody listened."""
         self.changed_at: float | None = None
         """When it last changed a word."""
         self.closing_at: float | None = None
@@ -86,12 +94,13 @@ class Connection:
         self._stretches: list[_Stretch] = []
         self._marks: deque[_Mark] = deque(maxlen=_MOST_MARKS)
         self._echoed: deque[_Mark] = deque()
-        self._marked = 0
+        self._marked = self._asked = 0
         self._silent = 0
 
     def opened(self, now: float, start: int) -> None:
         """Count from now. It is sent nothing before sample `start`."""
         self.is_open, self.since, self.busy_until, self._from = True, now, now, start * SAMPLE_BYTES
+        self.sent_at = self.patient_from = now
 
     def is_healthy(self, now: float, said_after_s: float, open_for_s: float) -> bool:
         """Return whether it said anything so long after it opened, or was open for so long."""
@@ -109,7 +118,7 @@ class Connection:
                 return []
         if start != self._next:
             self._jump(start)
-        self._next = start + len(pcm)
+        self._next, self.is_fed = start + len(pcm), self.is_fed or bool(pcm)
         effects: list[Effect] = []
         for frame in self._framer.feed(pcm):
             effects += self._send(frame, now)
@@ -122,21 +131,29 @@ class Connection:
             return []
         effects = self._send(frame, now)
         if padding and self._next is not None:
-            self._begin_stretch(self.sent // SAMPLE_BYTES, self._next // SAMPLE_BYTES)
+            self._resume_at(self._next // SAMPLE_BYTES)
         return effects
 
     def probe(self, now: float) -> list[Effect]:
         """Ask how far it has come (`stt.input.trace`, WIRE 2.5)."""
-        if self.sent == self._marked:
-            return []
+        return [] if self.sent == self._marked else self._ask(f"{self.number}-{self.sent // SAMPLE_BYTES}", now)
+
+    def keep_alive(self, now: float, *, by_silence: bool) -> list[Effect]:
+        """Show that somebody is there, and ask whether it is: by a frame of silence and a trace, or a trace alone.
+
+        What is held for a frame goes out before it. Silence takes no place on the timeline.
+        """
+        effects, self.sent_at = self.flush(now), now
+        if by_silence:
+            effects += self._send(bytes(FRAME_BYTES), now)
+            if self._next is not None:
+                self._resume_at(self._next // SAMPLE_BYTES)
+        self._asked += 1
+        return effects + self._ask(f"{self.number}-{self.sent // SAMPLE_BYTES}-{self._asked}", now, is_sign=True)
+
+    def _ask(self, name: str, now: float, *, is_sign: bool = False) -> list[Effect]:
         self._marked = self.sent
-        mark = _Mark(
-            f"{self.number}-{self.sent // SAMPLE_BYTES}",
-            self.sent // SAMPLE_BYTES,
-            self.sent_upto(),
-            self.busy_until,
-            now,
-        )
+        mark = _Mark(name, self.sent // SAMPLE_BYTES, self.sent_upto(), self.busy_until, now, is_sign)
         self._marks.append(mark)
         message = {"event_id": f"trace-{mark.id}", "object": "stt.input.trace", "trace_id": mark.id}
         return [SendText(self.number, message)]
@@ -196,6 +213,11 @@ class Connection:
                 self._silent = self._echoed.popleft().at
         return self._silent
 
+    def unanswered_since(self, *, signs: bool) -> float | None:
+        """Return when a provider at the speed of speech would have echoed the oldest trace that it has not; None for
+        none. `signs`: those of `keep_alive` count as well."""
+        return next((mark.done_by for mark in self._marks if signs or not mark.is_sign), None)
+
     @property
     def awaits_silence(self) -> bool:
         """Whether an echo waits to be counted by `silent_upto`."""
@@ -232,13 +254,21 @@ class Connection:
         self._framer.drop_half()
         self._begin_stretch((self.sent + self._framer.held) // SAMPLE_BYTES, -(-start // SAMPLE_BYTES))
 
+    def _resume_at(self, at: int) -> None:
+        """What was just sent is silence of ours: the timeline goes on where it was. All such silence is one jump."""
+        server = self.sent // SAMPLE_BYTES
+        if len(self._stretches) > 1 and self._stretches[-1].at == at:
+            self._stretches[-1].server = server
+        else:
+            self._begin_stretch(server, at)
+
     def _begin_stretch(self, server: int, at: int) -> None:
         if self._stretches and self._next is not None:
             self._stretches[-1].until = self._next // SAMPLE_BYTES
         self._stretches.append(_Stretch(server, at))
 
     def _send(self, frame: bytes, now: float) -> list[Effect]:
-        self.sent += len(frame)
+        self.sent, self.sent_at = self.sent + len(frame), now
         self.busy_until = max(self.busy_until, now) + len(frame) / _BYTES_A_SECOND
         effects: list[Effect] = [SendAudio(self.number, frame)]
         return effects + self.probe(now) if self.sent - self._marked >= TRACE_EVERY else effects

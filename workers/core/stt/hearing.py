@@ -41,14 +41,25 @@ class Hearing:
         self.rest, self.ripe_at, self._shown = [], None, {}
 
     def listen(
-        self, conn: Connection, state: SttState, timeline: Timeline, now: float, text_timeout_s: float
+        self,
+        conn: Connection,
+        state: SttState,
+        timeline: Timeline,
+        now: float,
+        text_timeout_s: float,
+        limit: int | None = None,
     ) -> list[EventData]:
-        """Return what there is to tell of a connection that said something, or of words that time made final."""
+        """Return what there is to tell of a connection that said something, or of words that time made final.
+
+        Words that begin at sample `limit` or later are not made final.
+        """
         self._conn = conn
         if conn.segments.flags_words:  # words without a flag are yet to get one
             text_timeout_s = max(text_timeout_s, STUCK_S)
         pending = conn.segments.pending(state.final_upto, state.told)
         count, self.ripe_at = settled_prefix(pending, now, text_timeout_s)
+        if limit is not None and any(word.start >= limit for word in pending[:count]):
+            count, self.ripe_at = next(at for at, word in enumerate(pending) if word.start >= limit), None
         return self._tell(pending, count, state, timeline)
 
     def last_words(self, conn: Connection | None, state: SttState, timeline: Timeline) -> list[EventData]:

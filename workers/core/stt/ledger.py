@@ -86,9 +86,10 @@ class Ledger:
 
     # -- words and silence -----------------------------------------------------------------------------------------
 
-    def listen(self, conn: Connection, now: float, text_timeout_s: float) -> bool:
-        """Tell what a connection said, or what time made final; return whether there is a final."""
-        return self._tell(self.hearing.listen(conn, self.state, self.timeline, now, text_timeout_s), conn, now)
+    def listen(self, conn: Connection, now: float, text_timeout_s: float, limit: int | None = None) -> bool:
+        """Tell what a connection said, or what time made final; return whether there is a final. See `Hearing`."""
+        told = self.hearing.listen(conn, self.state, self.timeline, now, text_timeout_s, limit)
+        return self._tell(told, conn, now)
 
     def last_words(self, conn: Connection | None, now: float) -> None:
         """Make final what was heard: by this connection, or without one, by the last that said anything."""

@@ -23,6 +23,7 @@ HEALTHY_FOR_S: Final = 60.0
 """FEAT A2.2: a healthy minute. Some drop what is silent after three."""
 
 TOO_SLOW: Final = "no connection in time"
+STALLED: Final = "stalled: it was sent audio and said nothing"
 
 _FIRST_S, _LONGEST_S, _MOST_S = 0.25, 10.0, 300.0
 _REFUSALS: Final[dict[int, tuple[Category, AtFault]]] = {
@@ -43,6 +44,11 @@ def pause_s(lost: Disconnected, failures: int) -> float | None:
     """
     if is_refusal(lost) or failures >= BUDGET:
         return None
+    return pause_beside_s(lost, failures)
+
+
+def pause_beside_s(lost: Disconnected, failures: int) -> float:
+    """Return how long to wait for the next try at a connection that is to take over. A refusal is no end there."""
     return min(max(backoff_s(_FIRST_S, _LONGEST_S, failures, lost.jitter), lost.retry_after_s or 0.0), _MOST_S)
 
 

@@ -15,25 +15,23 @@ what is settled and how it adds up.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from api_contracts import stt
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData
-from api_contracts.stt import AudioControl, EndReason, SttOptions, SttRequest
+from api_contracts.stt import EndReason, SttOptions, SttRequest
 from workers.core.runs import signals
 from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
 from workers.core.runs.frame import Action, Begin, Draining, Release, SignalArrived, Woke, later_id
 from workers.core.stt import acts, waiting
+from workers.core.stt.controls import control_in, given_in, options_in
+from workers.core.stt.ears import Over
 from workers.core.stt.ledger import Ledger
 from workers.core.stt.state import SttState
-from workers.core.stt.wire import Over, Wire, WireFact
+from workers.core.stt.wire import Wire, WireFact
 
 StreamFact = acts.AudioArrived | acts.ControlArrived | acts.AudioMissing
-
-_CONTROL: Final[TypeAdapter[stt.Flush | stt.Clear | stt.ChangeOptions | stt.End]] = TypeAdapter(AudioControl)
 
 
 class SttSession:
@@ -44,7 +42,7 @@ class SttSession:
         self._request = request
         self._source = request.source
         self._ledger = Ledger(run_id, request, queued_at)
-        self._wire = Wire(run_id, request.credential, options, self._ledger)
+        self._wire = Wire(run_id, request, options, self._ledger)
         self._late_at = deadline_of(queued_at, request.deadline_s)
         self._usage_at: float | None = None
         self._began_at: float | None = None
@@ -144,8 +142,21 @@ class SttSession:
         if letter.type == "cancel":
             self._ledger.emit(signals.cancelling(letter), now)
             self._cancelled(now)
+        elif letter.type == "update_settings":
+            self._update_settings(letter, now)
         else:
             self._ledger.emit(signals.passed_over(letter, "stt"), now)
+
+    def _update_settings(self, letter: SignalArrived, now: float) -> None:
+        """Change the options. What is heard from now on is heard under them, wherever in the stream that is."""
+        given = "the session is at its end" if self._ending else options_in(letter.data.get("settings"))
+        if isinstance(given, str):
+            self._ledger.emit(signals.ignored(letter, f"the options stay as they are: {given}"), now)
+            return
+        changed = SttOptions.model_validate(given).model_dump(mode="json", include=set(given))
+        told = stt.SttSettingsChanged(changed=changed, inbox=letter.id, by=signals.sender(letter))
+        self._ledger.emit(told, now)
+        self._wire.change_options(self._wire.options.model_copy(update=given), now)
 
     # -- the audio stream ------------------------------------------------------------------------------------------
 
@@ -170,11 +181,10 @@ class SttSession:
                 self._expect_usage(now)
 
     def _control(self, entry: str, data: Mapping[str, Any], now: float) -> None:
-        try:
-            control = _CONTROL.validate_python(dict(data))
-        except ValidationError as exc:
-            message = f"{exc.error_count()} errors in a control: it is passed over"
+        control = control_in(data)
+        if isinstance(control, str):
             if later_id(entry, self.state.control) != self.state.control:  # else a worker before this one told it
+                message = f"a control is passed over: {control}"
                 self._ledger.emit(stt.SttTrouble(kind="control", message=message, entry=entry), now)
             return
         match control:
@@ -190,8 +200,7 @@ class SttSession:
     def _change_options(self, entry: str, change: stt.ChangeOptions, now: float) -> None:
         """An entry that a worker before this one took is read again when audio before it is: it changes nothing."""
         if later_id(entry, self._wire.options_entry) != self._wire.options_entry:
-            given = {name: getattr(change, name) for name in change.model_fields_set - {"type"}}
-            self._wire.change_options(self._wire.options.model_copy(update=given), entry, now)
+            self._wire.change_options(self._wire.options.model_copy(update=given_in(change)), now, entry)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -210,21 +219,25 @@ class SttSession:
         if over.failure is not None:
             self._failed(over.failure, now)
             return
-        self._over = True
+        self._be_over()
         cause: stt.GapCause | None = None if over.heard_all else "unconfirmed"
         self._ledger.close(self._wire.conn, self._ending or "end", now, cause=cause)
 
-    def _cancelled(self, now: float) -> None:
+    def _be_over(self) -> None:
         self._over = True
+        self._wire.call_off()
+
+    def _cancelled(self, now: float) -> None:
+        self._be_over()
         self._ledger.close(self._wire.conn, "cancelled", now, cause="cancelled")
 
     def _failed(self, failure: Failure, now: float) -> None:
-        self._over = True
+        self._be_over()
         self._ledger.close(self._wire.conn, "failed", now, cause="failed", failure=failure)
 
     def _hand_over(self, now: float) -> None:
         """Let go at once: whatever is not final, the next worker hears again."""
-        self._over = True
+        self._be_over()
         if self._began_at is not None:
             self._report_usage(now)
         if self._wire.conn is not None:

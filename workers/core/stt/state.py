@@ -6,7 +6,7 @@ may leave them out.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from api_contracts import runs, stt
 from api_contracts.runs import EventData
@@ -46,6 +46,8 @@ class SttState:
     failures: int = 0
     options: SttOptions | None = None
     options_entry: str = "0"
+    changed: dict[str, Any] = field(default_factory=dict)
+    """What signals changed of the options since a connection last had them all."""
     final_upto: int = 0
     told: Told | None = None
     """The last final word; None where its place is an estimate."""
@@ -124,6 +126,9 @@ class SttState:
                     known = {name: value for name, value in event.options.items() if name in SttOptions.model_fields}
                     self.options = SttOptions.model_validate(known)
                     self.options_entry = event.options_entry or self.options_entry
+                    self.changed = {}
+            case stt.SttSettingsChanged():
+                self.changed = {**self.changed, **event.changed}
             case stt.SttReconnecting():
                 self.conn, self.failures = max(self.conn, event.conn), event.failures
             case stt.SttTrouble(entry=str(entry)):

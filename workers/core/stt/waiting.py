@@ -39,6 +39,45 @@ def limits(request: SttRequest, state: SttState, began_at: float, audio_at: floa
     return {"idle": audio_at + request.idle_timeout_s, "max_duration": longest}
 
 
+UNPROVEN_S: Final = 60.0
+"""Of a provider that has echoed no trace yet (WIRE 2.5 documents echoes, 2.8 nothing else) silence may be all it has to
+say when nobody speaks. It gets this long at first, which counts as a healthy connection, then twice as long each time;
+and what is no audio of the caller's asks it nothing."""
+
+_MOST_DOUBLINGS: Final = 6
+
+_ROLL_LATEST: Final = 1.05
+"""Of `rollover_s`: no silence until then, and the connection is replaced in mid-speech. 58 minutes by default."""
+
+
+def keep_alive_at(conn: Connection, request: SttRequest) -> float | None:
+    """Return when a connection that was sent nothing is shown that somebody is there."""
+    if request.keep_alive_s is None or conn.closing_at is not None:
+        return None
+    return conn.sent_at + request.keep_alive_s
+
+
+def stalled_at(conn: Connection, request: SttRequest, *, echoes: bool, in_vain: int) -> float | None:
+    """Return when an open connection that says nothing is dead: a trace is not echoed, and nothing else was said.
+
+    `echoes`: this provider is known to echo traces; `in_vain`: how often it was taken for dead without being known to.
+    """
+    since = conn.unanswered_since(signs=echoes)
+    if since is None or request.stall_timeout_s is None or conn.closing_at is not None:
+        return None
+    patience = request.stall_timeout_s
+    if not echoes:
+        patience = max(patience, UNPROVEN_S) * 2 ** min(in_vain, _MOST_DOUBLINGS)
+    return max(since, conn.said_at or 0.0, conn.patient_from) + patience
+
+
+def rollover_at(conn: Connection, request: SttRequest, *, is_silent: bool) -> float | None:
+    """Return when another connection is to take over: in the first silence from `rollover_s` on."""
+    if request.rollover_s is None or conn.closing_at is not None:
+        return None
+    return conn.since + request.rollover_s * (1.0 if is_silent else _ROLL_LATEST)
+
+
 def silent_at(conn: Connection, state: SttState, hearing: Hearing, text_timeout_s: float) -> float | None:
     """Return when silence after the last final is the end of speech; None while there is more to come."""
     if state.speech_start is None or hearing.rest:

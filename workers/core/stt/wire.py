@@ -1,63 +1,51 @@
 """The way of a session's connections: open, feed, listen, lose, open again, ask for the end. Pure.
 
-It owns the present connection and its times. Whether the session goes on is decided here only as far as the wire
-decides it (`Over`); what becomes of the session then, `session` knows.
+It owns the present connection and its times, and the one that is to take over from it (`takeover`). Whether the
+session goes on is decided here only as far as the wire decides it (`Over`); what becomes of it then, `session` knows.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from api_contracts import stt
-from api_contracts.failure import Failure
-from api_contracts.stt import SttOptions, TroubleKind
+from api_contracts.stt import SttOptions, SttRequest
+from workers.core.runs.frame import later_id
 from workers.core.stt import acts, link, waiting
 from workers.core.stt.connection import Connection
+from workers.core.stt.controls import given_in
+from workers.core.stt.ears import Ears, Over
 from workers.core.stt.ledger import Ledger
-from workers.core.stt.messages import SaidSegment, error_in, is_update, lists_segments, segments_in
 from workers.core.stt.query import query_of
+from workers.core.stt.takeover import CHANGED, ROLLED, Takeover
 from workers.core.text import storable
 
-MOST_ERRORS: Final = 5
-"""Errors of a connection in a row that end the session instead of letting it go silent (STT-16). One that ends with
-its error counts as lost."""
-
 _CLEAN_CLOSE: Final = (1000, 1005)
-_TRACE, _CLEARED = "stt.output.trace", "stt.state.cleared"
 
 WireFact = acts.Said | acts.Garbled | acts.Connected | acts.Disconnected
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """There is nothing more to come: by a failure, or because the transcript is at its end.
-
-    `heard_all` says that the provider has confirmed the end.
-    """
-
-    failure: Failure | None = None
-    heard_all: bool = False
 
 
 class Wire:
     """One connection after another. `options` and `options_entry` are those of the next one."""
 
-    def __init__(self, run_id: str, credential: str | None, options: SttOptions, ledger: Ledger) -> None:
+    def __init__(self, run_id: str, request: SttRequest, options: SttOptions, ledger: Ledger) -> None:
         self.options = options
         self.options_entry = "0"
         self.conn: Connection | None = None
+        self._in_force = options
+        """The options that the provider has taken, or that the session began with."""
+        self._takeover: Takeover | None = None
         self._run_id = run_id
-        self._credential = credential
+        self._request = request
         self._ledger = ledger
+        self._ears = Ears(ledger, self._manner)
+        self._in_vain = 0
         self._tries = 0
-        self._frontier = 0
         self._retry_at: float | None = None
         self._ending = False
 
     @property
     def is_asked(self) -> bool:
         """Whether audio was sent of which there may be more to hear."""
-        return (conn := self._open_conn()) is not None and conn.sent > 0
+        return (conn := self._open_conn()) is not None and conn.is_fed
 
     # -- what the session wants ------------------------------------------------------------------------------------
 
@@ -65,7 +53,9 @@ class Wire:
         """Connect, as the journal says."""
         state = self._ledger.state
         self._tries, self.options_entry = state.conn, state.options_entry
-        self.options, self._frontier = state.options or self.options, state.final_upto
+        self._ears.begin()
+        self._in_force = state.options or self._in_force
+        self.options = self._in_force.model_copy(update=given_in(SttOptions.model_validate(state.changed)))
         self._connect(now)
 
     def feed(self, start: int, pcm: bytes, now: float) -> bool:
@@ -93,47 +83,75 @@ class Wire:
             conn.awaits_cleared = True
         else:
             conn.forgot()
-            self._listen(conn, now)
+            self._ears.listen(conn, now)
             self._send_again(conn, now)
         conn.cleared = conn.sent
 
-    def change_options(self, options: SttOptions, entry: str, now: float) -> None:
-        """Connect again if the options differ; what is not final is sent again."""
-        changed = options != self.options
-        self.options, self.options_entry = options, entry
-        if changed and self.conn is not None:
-            number = self.conn.number
-            again = stt.SttReconnecting(conn=number, failures=0, wait_s=0, reason="the options were changed")
+    def change_options(self, options: SttOptions, now: float, entry: str | None = None) -> None:
+        """Have another connection take over if the options differ; what is not final then is sent again to it.
+
+        `entry` of the audio stream asked for it. Where no connection stands, none is kept: the next takes them.
+        """
+        changed, self.options, self.options_entry = options != self.options, options, entry or self.options_entry
+        if not changed or (conn := self.conn) is None:
+            return
+        if not conn.is_open:
+            again = stt.SttReconnecting(conn=conn.number, failures=0, wait_s=0, reason=CHANGED)
             self._ledger.emit(again, now)
-            self._ledger.act(acts.Disconnect(number))
-            self._drop(self.conn)
+            self._ledger.act(acts.Disconnect(conn.number))
+            self._drop(conn)
             self._connect(now)
+            return
+        before = self._takeover
+        self.call_off()
+        if options == self._in_force:
+            self._ears.listen(conn, now)
+            return
+        limit = before.limit if before is not None else None
+        self._take_over(Takeover(CHANGED, self._ledger.timeline.end if limit is None else limit), now)
+
+    def call_off(self) -> None:
+        """Nothing takes over from the present connection."""
+        if self._takeover is not None and self._takeover.conn is not None:
+            self._ledger.act(acts.Disconnect(self._takeover.conn.number))
+        self._takeover = None
 
     def hang_up(self, now: float) -> None:
-        """Ask for the rest of the transcript, now or as soon as there is a connection."""
+        """Ask for the rest of the transcript, now or as soon as there is a connection.
+
+        Other options that were asked for hold for the rest, so one try at a connection with them is waited for.
+        """
         self._ending = True
+        if self._takeover is not None and self._takeover.limit is not None:
+            return
+        self.call_off()
         if (conn := self._open_conn()) is not None:
             self._ledger.act(*conn.close(now))
 
     def stood_still(self, now: float) -> None:
-        """Wait anew for the end: while the process stood still it sent nothing, and what was said is not read yet."""
-        if (conn := self._open_conn()) is not None and conn.closing_at is not None:
-            conn.closing_at = now
+        """Wait anew: while the process stood still it sent nothing, and what was said is not read yet."""
+        if (conn := self._open_conn()) is not None:
+            conn.patient_from = now
+            if conn.closing_at is not None:
+                conn.closing_at = now
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
     def take(self, fact: WireFact, now: float) -> Over | None:
         """Take a fact; those of a connection that is gone change nothing."""
         conn = self.conn
+        if (opening := self._opening) is not None and opening.number == fact.conn:
+            self._hear_of_takeover(fact, now)
+            return None
         if conn is None or conn.number != fact.conn:
             return None
         match fact:
             case acts.Connected() if not conn.is_open:
                 self._opened(conn, now)
             case acts.Said(_, message) if conn.is_open:
-                return self._said(conn, message, now)
+                return self._ears.said(conn, message, now)
             case acts.Garbled(_, why) if conn.is_open:
-                return self._error(conn, "garbled", storable(why)[:200], now)
+                return self._ears.error(conn, "garbled", storable(why)[:200], now)
             case acts.Disconnected():
                 return self._disconnected(conn, fact, now)
             case _:
@@ -151,9 +169,13 @@ class Wire:
             return self._tend_open(conn, now)
         if now < conn.since + link.CONNECT_WITHIN_S:
             return None
+        return self._disconnected(conn, self._given_up(conn, link.TOO_SLOW), now)
+
+    def _given_up(self, conn: Connection, why: str) -> acts.Disconnected:
+        """End a connection from this side; return that as what the provider might have done."""
         self._ledger.act(acts.Disconnect(conn.number))
         jitter = link.chance(self._run_id, conn.number)
-        return self._disconnected(conn, acts.Disconnected(conn.number, None, link.TOO_SLOW, True, jitter), now)
+        return acts.Disconnected(conn.number, None, why, True, jitter)
 
     def deadlines(self) -> list[float | None]:
         """Return when `tend` is due."""
@@ -162,17 +184,28 @@ class Wire:
             return [self._retry_at]
         if not conn.is_open:
             return [conn.since + link.CONNECT_WITHIN_S]
-        return [hearing.ripe_at, self._silent_at(conn), waiting.give_up_at(conn, hearing)]
+        times = [hearing.ripe_at, self._silent_at(conn), waiting.give_up_at(conn, hearing)]
+        return [*times, waiting.keep_alive_at(conn, self._request), self._stalled_at(conn), self._takeover_at(conn)]
 
     def _tend_open(self, conn: Connection, now: float) -> Over | None:
         hearing = self._ledger.hearing
         if (at := hearing.ripe_at) is not None and now >= at:
-            self._listen(conn, now)
+            self._ears.listen(conn, now)
         if (at := self._silent_at(conn)) is not None and now >= at:
             self._ledger.end_of_speech(now)
         if (at := waiting.give_up_at(conn, hearing)) is not None and now >= at:
             return Over(heard_all=waiting.is_quiet_after_final(conn, hearing))
+        if (at := waiting.keep_alive_at(conn, self._request)) is not None and now >= at:
+            self._ledger.act(*conn.keep_alive(now, by_silence=self._request.keep_alive == "silence"))
+        if (at := self._takeover_at(conn)) is not None and now >= at:
+            self._tend_takeover(now)
+        if (at := self._stalled_at(conn)) is not None and now >= at:
+            self._in_vain += not self._ears.echoes
+            return self._disconnected(conn, self._given_up(conn, link.STALLED), now)
         return None
+
+    def _stalled_at(self, conn: Connection) -> float | None:
+        return waiting.stalled_at(conn, self._request, echoes=self._ears.echoes, in_vain=self._in_vain)
 
     def _silent_at(self, conn: Connection) -> float | None:
         return waiting.silent_at(conn, self._ledger.state, self._ledger.hearing, self.options.text_timeout_s)
@@ -184,9 +217,12 @@ class Wire:
 
     def _connect(self, now: float) -> None:
         self._retry_at = None
+        self.conn = self._dial(now)
+
+    def _dial(self, now: float) -> Connection:
         self._tries += 1
-        self.conn = Connection(self._tries, now)
-        self._ledger.act(acts.Connect(self._tries, query_of(self.options), self._credential))
+        self._ledger.act(acts.Connect(self._tries, query_of(self.options), self._request.credential))
+        return Connection(self._tries, now)
 
     def _drop(self, conn: Connection) -> None:
         self._ledger.count_out(conn)
@@ -195,12 +231,14 @@ class Wire:
     def _opened(self, conn: Connection, now: float) -> None:
         start = self._ledger.state.replay_from
         conn.opened(now, start)
-        changed = self.options_entry != "0"
+        state = self._ledger.state
+        changed = self.options != self._in_force or self.options_entry != "0" or bool(state.options or state.changed)
+        self._in_force = self.options
         connected = stt.SttConnected(
             conn=conn.number,
             start_at=start,
             options=self.options.model_dump(mode="json", exclude_none=True) if changed else None,
-            options_entry=self.options_entry if changed else None,
+            options_entry=self.options_entry if self.options_entry != "0" else None,
             source=self._ledger.source,
         )
         self._ledger.emit(connected, now)
@@ -223,66 +261,95 @@ class Wire:
         lasted = not self._ending and conn.is_healthy(now, link.HEALTHY_AFTER_S, link.HEALTHY_FOR_S)
         failures = 1 if lasted or conn.is_further else self._ledger.state.failures + 1
         self._drop(conn)
-        if (pause := link.pause_s(lost, failures)) is None:
+        pause = link.pause_s(lost, failures)
+        following, self._takeover = self._opening, None
+        if following is not None and pause is not None:
+            pause = 0.0  # it is under way
+        elif following is not None:
+            self._ledger.act(acts.Disconnect(following.number))
+        elif pause is None and self._goes_back(conn, lost, now):
+            pause = 0.0
+        if pause is None:
             return Over(link.given_up(lost, was_connected=self._ledger.state.connections > 0))
         again = stt.SttReconnecting(
             conn=conn.number, failures=failures, wait_s=pause, code=lost.code, reason=reason
         )  # fmt: skip
         self._ledger.emit(again, now)
-        self._retry_at = now + pause
+        self.conn = following
+        self._retry_at = now + pause if following is None else None
         return None
 
-    # -- listen ----------------------------------------------------------------------------------------------------
+    def _manner(self) -> tuple[float, int | None]:
+        return self.options.text_timeout_s, self._takeover.limit if self._takeover is not None else None
 
-    def _said(self, conn: Connection, message: Mapping[str, Any], now: float) -> Over | None:
-        segments, checkpoint, about = self._segments(conn, message), message.get("checkpoint_id"), message.get("object")
-        if (error := error_in(message)) is not None:
-            if segments:
-                self._update(conn, segments, now)
-            return self._error(conn, "error", error, now)
-        if segments is None and checkpoint is None and about not in (_TRACE, _CLEARED):
-            if not conn.told_unknown:
-                conn.told_unknown = True
-                self._trouble(conn, "unknown", "a message of no known kind: it is passed over", now)
-            return None
-        conn.errors, conn.said_at = 0, now
-        if segments is not None:
-            self._update(conn, segments, now)
-        if about == _TRACE:
-            if (sent_at := conn.echoed(message.get("trace_id"))) is not None:
-                self._ledger.latency.echoed(sent_at, now)
-        elif about == _CLEARED and conn.awaits_cleared:
-            self._ledger.last_words(conn, now)
-            conn.forgot()
-            conn.awaits_cleared = False
-        return Over(heard_all=True) if checkpoint == "final" and conn.closing_at is not None else None
+    # -- another takes over ----------------------------------------------------------------------------------------
 
-    def _segments(self, conn: Connection, message: Mapping[str, Any]) -> list[SaidSegment] | None:
-        """Return the segments that a message tells. Where they have ids, a text without one belongs to none."""
-        if lists_segments(message):
-            conn.lists_segments = True
-        elif conn.lists_segments and is_update(message):
-            return []
-        return segments_in(message, conn.segments.said, conn.segments.is_over)
+    @property
+    def _opening(self) -> Connection | None:
+        return self._takeover.conn if self._takeover is not None else None
 
-    def _update(self, conn: Connection, segments: list[SaidSegment], now: float) -> None:
-        if not conn.segments.apply(segments, now, conn.sent_upto()):
-            return
-        conn.changed_at = now
-        ends = [word.end for each in segments for word in each.words if word.end is not None]
-        conn.prove_s(max(ends, default=0.0))
-        self._listen(conn, now)
+    def _takeover_at(self, conn: Connection) -> float | None:
+        """Return when something is due about the connection that takes over, or the present one is too old."""
+        if (takeover := self._takeover) is not None:
+            opening = takeover.conn
+            return takeover.retry_at if opening is None else opening.since + link.CONNECT_WITHIN_S
+        is_silent = self._ledger.state.speech_start is None and not self._ledger.hearing.rest
+        return None if self._ending else waiting.rollover_at(conn, self._request, is_silent=is_silent)
 
-    def _listen(self, conn: Connection, now: float) -> None:
-        if self._ledger.listen(conn, now, self.options.text_timeout_s) and conn.closing_at is not None:
-            conn.final_since_closing = True
-        if (heard := self._ledger.heard_upto) > self._frontier:
-            self._frontier, conn.is_further = heard, True
+    def _tend_takeover(self, now: float) -> None:
+        takeover = self._takeover or Takeover(ROLLED)
+        if takeover.conn is None:
+            self._take_over(takeover, now)
+        else:
+            self._takeover_failed(takeover, self._given_up(takeover.conn, link.TOO_SLOW), now)
 
-    def _error(self, conn: Connection, kind: TroubleKind, message: str, now: float) -> Over | None:
-        conn.errors += 1
-        self._trouble(conn, kind, message, now)
-        return Over(link.TOO_MANY_ERRORS) if conn.errors >= MOST_ERRORS else None
+    def _take_over(self, takeover: Takeover, now: float) -> None:
+        self._takeover, takeover.conn, takeover.retry_at = takeover, self._dial(now), None
 
-    def _trouble(self, conn: Connection, kind: TroubleKind, message: str, now: float) -> None:
-        self._ledger.emit(stt.SttTrouble(kind=kind, message=message, conn=conn.number), now)
+    def _hear_of_takeover(self, fact: WireFact, now: float) -> None:
+        takeover = self._takeover
+        match fact:
+            case acts.Connected() if takeover is not None and takeover.conn is not None and self.conn is not None:
+                self._switch(self.conn, takeover.conn, takeover.why, now)
+            case acts.Disconnected() if takeover is not None:
+                self._takeover_failed(takeover, fact, now)
+            case _:
+                pass
+
+    def _switch(self, before: Connection, after: Connection, why: str, now: float) -> None:
+        """Make before break: the one is open and fed, then the other closes."""
+        self._takeover = None
+        self._ledger.emit(stt.SttReconnecting(conn=before.number, failures=0, wait_s=0, reason=why), now)
+        self._drop(before)
+        self.conn = after
+        self._opened(after, now)
+        self._ledger.act(acts.Disconnect(before.number))
+
+    def _takeover_failed(self, takeover: Takeover, lost: acts.Disconnected, now: float) -> None:
+        """The present connection goes on. It is tried again, but for options that the provider does not take."""
+        conn = takeover.conn
+        takeover.conn, takeover.limit, takeover.failures = None, None, takeover.failures + 1
+        if self._ending or (conn is not None and self._goes_back(conn, lost, now)):
+            self._takeover = None
+        else:
+            takeover.retry_at = now + link.pause_beside_s(lost, takeover.failures)
+        if self.conn is not None:
+            if conn is not None and self._takeover is not None and takeover.failures == 1:
+                code = f" ({lost.code})" if lost.code is not None else ""
+                message = f"the connection that is to take over does not open{code}: it is tried again"
+                self._ears.trouble(conn, "error", message, now)
+            self._ears.listen(self.conn, now)  # what was held back for it
+            if self._ending:
+                self._ledger.act(*self.conn.close(now))
+
+    def _goes_back(self, conn: Connection, lost: acts.Disconnected, now: float) -> bool:
+        """Return whether the provider refused options that were changed: then those before hold again."""
+        if conn.is_open or not link.is_refusal(lost) or self.options == self._in_force:
+            return False
+        self.options = self._in_force
+        entry = self.options_entry if self.options_entry != self._ledger.state.options_entry else None
+        if entry is None or later_id(entry, self._ledger.state.control) != self._ledger.state.control:
+            code = f" ({lost.code})" if lost.code is not None else ""
+            message = f"the provider refused the connection with the changed options{code}: those before hold"
+            self._ledger.emit(stt.SttTrouble(kind="control", message=message, conn=conn.number, entry=entry), now)
+        return True

@@ -58,7 +58,7 @@ def test_a_word_that_nobody_looks_at_again_does_not_hold_up_the_rest_for_ever() 
 
 
 def test_an_open_word_at_the_end_waits_however_long_it_takes() -> None:
-    life = listening(idle_timeout_s=3600)
+    life = listening(idle_timeout_s=3600, stall_timeout_s=None)
     life.says(update(segment(0, word("turn", 0.4, 0.6))))
     life.later(1_000)
     assert life.words == []

@@ -100,5 +100,5 @@ def test_controls_are_told_apart_by_their_type(text: str, kind: type) -> None:
 
 def test_every_type_of_event_has_a_class_of_its_own() -> None:
     types = [event.TYPE for event in stt.STT_EVENTS]
-    assert len(set(types)) == len(types) == 14
+    assert len(set(types)) == len(types) == 15
     assert all(each.startswith("stt.") for each in types)
