@@ -87,6 +87,9 @@ class Connection:
         """Bytes sent when it was last asked to forget: until more is, there is nothing to forget."""
         self.awaits_cleared = False
         """Whether it was asked to forget, and what it says until it has is of before."""
+        self._begin_books()
+
+    def _begin_books(self) -> None:
         self.segments = SegmentMap(self.place_s)
         self._framer = Framer()
         self._from = 0

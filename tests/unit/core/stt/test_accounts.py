@@ -47,7 +47,7 @@ def test_usage_is_told_every_10_seconds_while_audio_flows_and_at_the_end() -> No
 
 @pytest.mark.requirement("STT-14")
 def test_while_nothing_flows_there_is_nothing_to_tell() -> None:
-    life = talking(12.0, Life(request(idle_timeout_s=3600)).opened())
+    life = talking(12.0, Life(request(idle_timeout_s=3600, stall_timeout_s=None)).opened())
     life.later(40)
     told = len(life.told(stt.SttUsage))
     life.later(600)
