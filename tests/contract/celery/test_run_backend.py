@@ -94,6 +94,17 @@ def test_a_park_is_not_told_where_the_lease_is_gone_or_is_none(backend: RunBacke
     assert state(redis, run_id) == "PENDING"
 
 
+@pytest.mark.requirement("RUN-21")
+def test_who_sends_a_message_listens_for_no_result_before_it_waits(
+    backend: RunBackend, redis: Redis, run_id: str
+) -> None:
+    sent = backend.app.send_task("anything", task_id=run_id)
+    channel = f"celery-task-meta-{run_id}"
+    assert redis.pubsub_channels(channel) == []
+    backend.store_result(run_id, "done", "SUCCESS")
+    assert sent.get(timeout=120) == "done"
+
+
 @pytest.mark.requirement("RUN-20")
 def test_nobody_but_a_run_stores_a_result_under_a_run_s_id(backend: RunBackend, redis: Redis, run_id: str) -> None:
     def done(task: str) -> str:

@@ -1,5 +1,6 @@
-"""Celery's Redis result backend, with three changes: no stack trace of ours is stored with a run (RUN-09), nobody but a
-run stores a result under a run's id, and only the life that parks a run says that it is parked.
+"""Celery's Redis result backend, with four changes: no stack trace of ours is stored with a run (RUN-09), nobody but a
+run stores a result under a run's id, only the life that parks a run says that it is parked, and who sends a message
+waits for no result.
 """
 
 from contextvars import ContextVar
@@ -22,6 +23,14 @@ _parking: ContextVar[tuple[str, int, str] | None] = ContextVar("fw_parking", def
 
 class RunBackend(RedisBackend):
     """Named in the result backend's URL: `workers.adapters.celery.backend:RunBackend+redis://...`."""
+
+    def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
+        """Subscribe to nothing: a worker rings and calls tools, and asks for no result. `get` subscribes when it waits.
+
+        Each message would cost a SUBSCRIBE, and while Redis is away the end of its AsyncResult, wherever the garbage
+        collector meets it, twenty seconds of trying again: on the loop, which renews the leases, too.
+        """
+        return {}
 
     def mark_as_failure(self, task_id: str, exc: Any, traceback: Any = None, *args: Any, **kwargs: Any) -> None:
         """Store the failure; RUN-09 forbids a trace of ours in it."""
