@@ -276,12 +276,14 @@ SAID: dict[SignalType, dict[str, object]] = {
 """Cancel apart: these change nothing in runs that do not wait for them."""
 FOR_NO_CALL: tuple[SignalType, ...] = ("tool_result", "approve", "reject")
 """Those that a chat without calls does not wait for. It changes its settings, and falls silent when interrupted."""
+FOR_NO_SESSION: tuple[SignalType, ...] = ("interrupt", *FOR_NO_CALL)
+"""Those that a session has no use for. It changes its options."""
 
 
-def told(cluster: Cluster, run_id: str) -> list[str]:
-    """Say everything to a run; return what its journal says was ignored, once that is all of it."""
-    say_to(cluster, run_id, *SAID)
-    return eventually(lambda: (found := ignored(cluster, run_id)) and len(found) >= len(SAID) and found, within=60)
+def told(cluster: Cluster, run_id: str, *signals: SignalType) -> list[str]:
+    """Say this to a run; return what its journal says was ignored, once that is all of it."""
+    say_to(cluster, run_id, *signals)
+    return eventually(lambda: (found := ignored(cluster, run_id)) and len(found) >= len(signals) and found, within=60)
 
 
 def say_to(cluster: Cluster, run_id: str, *signals: SignalType) -> None:
@@ -308,18 +310,26 @@ def is_cancelled(cluster: Cluster, run_id: str) -> bool:
 
 
 @pytest.mark.requirement("RUN-06")
-@pytest.mark.parametrize("kind", ["cite", "stt"])
-def test_every_signal_to_a_run_at_work_is_told_as_ignored_and_the_run_goes_on(
-    cluster: Cluster, name: str, kind: str
+def test_every_signal_to_a_cited_answer_at_work_is_told_as_ignored_and_the_run_goes_on(
+    cluster: Cluster, name: str
 ) -> None:
-    client = cluster.client
-    if kind == "cite":
-        sources = [{"id": "a", "content": "It was built in 1874."}]
-        client.cite.submit(model=MODEL, question="cite forever", sources=sources, run_id=name)
-    else:
-        client.stt.open(run_id=name)
-    eventually(lambda: "run.started" in types(client.events(name)), within=60)
-    assert told(cluster, name) == list(SAID)
+    sources = [{"id": "a", "content": "It was built in 1874."}]
+    cluster.client.cite.submit(model=MODEL, question="cite forever", sources=sources, run_id=name)
+    eventually(lambda: "run.started" in types(cluster.client.events(name)), within=60)
+    assert told(cluster, name, *SAID) == list(SAID)
+    assert is_cancelled(cluster, name)
+
+
+@pytest.mark.requirement("RUN-06", "STT-12")
+def test_a_session_at_work_hears_of_settings_is_told_what_is_not_for_it_and_goes_on(
+    cluster: Cluster, name: str
+) -> None:
+    cluster.client.stt.open(run_id=name)
+    eventually(lambda: "run.started" in types(cluster.client.events(name)), within=60)
+    say_to(cluster, name, "update_settings")
+    assert told(cluster, name, *FOR_NO_SESSION) == list(FOR_NO_SESSION)
+    events = of_type(cluster.client.events(name), "stt.settings")
+    assert [(event.data["changed"], event.data["by"]) for event in events] == [({"temperature": 0}, "ann")]
     assert is_cancelled(cluster, name)
 
 
@@ -341,7 +351,7 @@ def test_a_chat_at_work_hears_what_is_for_it_is_told_what_is_not_and_falls_silen
 @pytest.mark.requirement("RUN-06", "RUN-07")
 def test_every_signal_to_a_parked_run_wakes_it_and_is_told_as_ignored(cluster: Cluster, name: str) -> None:
     parked_batch(cluster, name)
-    assert told(cluster, name) == list(SAID)
+    assert told(cluster, name, *SAID) == list(SAID)
     eventually(lambda: cluster.redis.hget(keys.lease(name), "parked") == "1", within=60)
     assert is_cancelled(cluster, name)
 

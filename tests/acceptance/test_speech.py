@@ -337,7 +337,7 @@ def test_the_command_line_transcribes_a_file(cluster: Cluster, tmp_path: Path) -
     assert finals(events) == words
 
 
-@pytest.mark.requirement("STT-11", "RUN-05")
+@pytest.mark.requirement("STT-11", "OPS-09", "RUN-05")
 def test_a_rolling_deploy_hands_live_sessions_over_at_once_and_loses_nothing(cluster: Cluster, name: str) -> None:
     """The last test here: nobody starts again what it stops."""
     cluster.keep(cluster.speech_worker, *WORKERS, "stt-3")

@@ -92,6 +92,7 @@ def test_audio_ten_times_faster_than_real_time_costs_no_word() -> None:
     assert life.result.coverage.gaps == []
 
 
+@pytest.mark.long
 def test_silence_for_an_hour_is_silence_and_holds_little() -> None:
     entries = [Entry(at, pcm=sound(5)) for at in range(0, 3_600, 5)]
     world = World([*entries, Entry(3_600, control={"type": "end"})], [], Ways(echoes_traces=True))
