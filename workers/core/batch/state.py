@@ -14,7 +14,7 @@ from api_contracts.chat import Usage
 from api_contracts.failure import Failure
 from api_contracts.runs import EventData
 from workers.core.batch.jobs import NOTHING_YET, TERMINAL, Progress
-from workers.core.runs.frame import later_id
+from workers.core.runs.living import Living
 
 Stage = Literal["planned", "uploaded", "submitted", "over", "closed"]
 """Of a shard: cut; its dataset holds the rows; its job exists; the job has ended; its rows are accounted for."""
@@ -66,15 +66,12 @@ class Ending:
 
 
 @dataclass(slots=True)
-class BatchState:
+class BatchState(Living):
     """See the module."""
 
-    queued_at: float
-    started_at: float | None = None
     validated_at: float | None = None
     submitted_at: float | None = None
     harvested_at: float | None = None
-    cursor: str = "0"
     lives: int = 0
     parked_until: float = 0.0
     ending: Ending | None = None
@@ -89,13 +86,6 @@ class BatchState:
     unknown_states: set[str] = field(default_factory=set)
     at_risk: bool = False
     usage: Usage = field(default_factory=Usage)
-    reopened: bool = False
-    """The journal has an end behind which no life has begun yet."""
-    counts_from: float = 0.0
-    """From when the run's time counts."""
-
-    def __post_init__(self) -> None:
-        self.counts_from = self.queued_at
 
     def counts(self) -> RowCounts:
         """Return the rows by what has become of them."""
@@ -123,11 +113,10 @@ class BatchState:
 
     def fold(self, event: EventData, at: float) -> None:
         """Take one event written at `at`; types that mean nothing to a batch are passed over."""
-        if (letter := getattr(event, "inbox", None)) is not None:
-            self.cursor = later_id(self.cursor, letter)
+        self.fold_life(event, at)
         match event:
             case runs.RunStarted() | runs.RunResumed():
-                self._begin(event, at)
+                self._begin(event)
             case runs.RunCancelling():
                 self.ending = self.ending or Ending("cancelled", at, reason=event.reason)
             case runs.RunCompleted() | runs.RunFailedEvent() | runs.RunCancelled():
@@ -147,17 +136,14 @@ class BatchState:
             case _:
                 self._fold_shard(event, at)
 
-    def _begin(self, event: runs.RunStarted | runs.RunResumed, at: float) -> None:
+    def _begin(self, event: runs.RunStarted | runs.RunResumed) -> None:
         self.lives += 1
-        self.started_at = self.started_at or at
-        self.counts_from = at if self.reopened else self.counts_from
-        self.reopened = False
         if event.inbox is not None:  # an operator waits no longer
             self._calm_all()
 
     def _reopen(self) -> None:
         """Whoever folds an end was reopened. Rows that are settled stay; all others have their tries again."""
-        self.reopened, self.ending = True, None
+        self.ending = None
         self._calm_all()
         for shard in self.shards.values():
             if shard.stage != "closed":

@@ -13,7 +13,7 @@ from api_contracts.metering import Timings, Turn
 from api_contracts.runs import EventData
 from workers.core.chat import background
 from workers.core.chat.tries import Tries
-from workers.core.runs.frame import later_id
+from workers.core.runs.living import Living
 
 INVALID_ARGUMENTS: Final = "invalid_arguments"
 """`code` of a call that failed because its arguments do not fit."""
@@ -94,13 +94,10 @@ def turn_of(told: chat.ChatUsage) -> Turn:
 
 
 @dataclass(slots=True)
-class ChatState:
+class ChatState(Living):
     """See the module. `messages` are those after the request's own."""
 
-    queued_at: float
-    started_at: float | None = None
     first_delta_at: float | None = None
-    cursor: str = "0"
     messages: list[dict[str, Any]] = field(default_factory=list)
     round: int = 0
     attempt: int = 0
@@ -129,8 +126,6 @@ class ChatState:
     usage: Usage = field(default_factory=Usage)
     turns: list[Turn] = field(default_factory=list)
     cancelling: str | None = None
-    reopened: bool = False
-    """The journal has an end behind which no life has begun yet."""
     lives: int = 0
     version: int | None = None
     """Of the conversation: what the turn goes on from."""
@@ -142,28 +137,20 @@ class ChatState:
     """The tools of which it was told last, None while they are those that it began with."""
     counted: int | None = None
     """Tokens of all that was asked and answered last, as the model counted them."""
-    counts_from: float = 0.0
-    """From when the run's time counts."""
-
-    def __post_init__(self) -> None:
-        self.counts_from = self.queued_at
 
     def fold(self, event: EventData, at: float) -> None:
         """Take one event written at `at`; types that mean nothing to a chat are passed over."""
-        if (letter := getattr(event, "inbox", None)) is not None:
-            self.cursor = later_id(self.cursor, letter)
+        self.fold_life(event, at)
         match event:
             case runs.RunStarted() | runs.RunResumed():
-                self.started_at, self.lives = self.started_at or at, self.lives + 1
-                self.counts_from = at if self.reopened else self.counts_from
-                self.reopened = False
+                self.lives += 1
                 if event.inbox is not None:
                     self.retry_at = self.held_until = None  # an operator waits no longer
             case runs.RunCancelling():
                 self.cancelling = event.reason
             case runs.RunCompleted() | runs.RunFailedEvent() | runs.RunCancelled():
                 # Whoever folds an end was reopened: it has its tries again. What is settled stays settled.
-                self.reopened, self.cancelling, self.retry_at, self.held_until = True, None, None, None
+                self.cancelling = self.retry_at = self.held_until = None
                 self.tries, self.repairs = Tries(), 0
                 self._unsay()
             case _ if event.TYPE.startswith("tool."):

@@ -7,17 +7,14 @@ from api_contracts.chat import Usage
 from api_contracts.citations import Revision
 from api_contracts.runs import EventData
 from workers.core.chat.tries import Tries
-from workers.core.runs.frame import later_id
+from workers.core.runs.living import Living
 
 
 @dataclass(slots=True)
-class CiteState:
+class CiteState(Living):
     """See the module. `generated` is the answer that waits for its judgement, or has passed it."""
 
-    queued_at: float
-    started_at: float | None = None
     first_delta_at: float | None = None
-    cursor: str = "0"
     resolved: str | None = None
     attempt: int = 0
     tries: Tries = field(default_factory=Tries)
@@ -30,13 +27,6 @@ class CiteState:
     revisions: list[Revision] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     cancelling: str | None = None
-    reopened: bool = False
-    """The journal has an end behind which no life has begun yet."""
-    counts_from: float = 0.0
-    """From when the run's time counts."""
-
-    def __post_init__(self) -> None:
-        self.counts_from = self.queued_at
 
     @property
     def tight(self) -> bool:
@@ -50,13 +40,9 @@ class CiteState:
 
     def fold(self, event: EventData, at: float) -> None:
         """Take one event written at `at`; types that mean nothing to a cited answer are passed over."""
-        if (letter := getattr(event, "inbox", None)) is not None:
-            self.cursor = later_id(self.cursor, letter)
+        self.fold_life(event, at)
         match event:
             case runs.RunStarted() | runs.RunResumed():
-                self.started_at = self.started_at or at
-                self.counts_from = at if self.reopened else self.counts_from
-                self.reopened = False
                 self.retry_at = self.retry_at if event.inbox is None else None  # an operator waits no longer
             case runs.RunCancelling():
                 self.cancelling = event.reason
@@ -78,7 +64,7 @@ class CiteState:
 
     def _fold_end(self, event: EventData) -> None:
         """Whoever folds an end was reopened: it has its tries again. An answer that failed it is asked for anew."""
-        self.reopened, self.cancelling, self.tries, self.retry_at = True, None, Tries(), None
+        self.cancelling, self.tries, self.retry_at = None, Tries(), None
         if isinstance(event, runs.RunFailedEvent):
             self.generated, self.checked = None, False
 
