@@ -48,6 +48,7 @@ def test_it_is_refused_and_says_why(fields: dict[str, Any], why: str) -> None:
         SttFileRequest.model_validate(fields)
 
 
+@pytest.mark.long
 def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_not(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(bytes(MOST_AUDIO_BYTES))

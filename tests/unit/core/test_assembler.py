@@ -259,6 +259,7 @@ _CHOICE = st.fixed_dictionaries(
 _CHUNK = st.dictionaries(_NAMES, _JSON, max_size=4) | st.fixed_dictionaries({"choices": st.lists(_CHOICE, max_size=2)})
 
 
+@pytest.mark.long
 @given(st.lists(_CHUNK, max_size=5))
 def test_no_chunks_make_the_assembler_raise(chunks: list[dict[str, Any]]) -> None:
     assembler = DeltaAssembler()

@@ -138,6 +138,7 @@ def test_a_worker_may_die_anywhere(name: str) -> None:
         check_world(scene, world, last)
 
 
+@pytest.mark.long
 @pytest.mark.requirement("RUN-04", "TOOL-06", "TOOL-11", "TOOL-12")
 @given(name=st.sampled_from(sorted(SCENES)), deaths=st.lists(st.integers(0, 60), max_size=8))
 @settings(max_examples=250, deadline=None)

@@ -168,7 +168,7 @@ class AnyLife(RuleBasedStateMachine):
 
 
 AnyLife.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestAnyLife = pytest.mark.requirement("TOOL-06", "TOOL-11", "TOOL-12", "RUN-04")(AnyLife.TestCase)
+TestAnyLife = pytest.mark.long(pytest.mark.requirement("TOOL-06", "TOOL-11", "TOOL-12", "RUN-04")(AnyLife.TestCase))
 
 
 # -- every state, every fact -------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ async def test_a_stored_result_that_somebody_replaced_is_said_to_be_lost() -> No
     assert outcome.failure.code == "journal_lost"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["no_such_signal", "conflict", "tool_result", "\x00" * 70_000])
 async def test_forged_letters_fill_no_journal(kind: str) -> None:
     cell = Cell(MemoryModel(says("half", hold := Hold(), " whole")))

@@ -212,6 +212,7 @@ def test_a_provider_that_stalls_every_time_ends_the_session_in_the_end() -> None
 # -- too old -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_in_the_first_silence_after_its_time_a_connection_is_replaced_before_it_closes() -> None:
     life = session(rollover_s=300)
     talk(life, 298)

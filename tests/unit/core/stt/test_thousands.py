@@ -73,6 +73,7 @@ def happened(world: StandIn) -> Counter[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.requirement("STT-04", "STT-09", "STT-10", "STT-11")
 @pytest.mark.parametrize("seed", range(4))
 def test_hundreds_of_words_through_dozens_of_troubles_are_each_in_one_final(seed: int) -> None:
