@@ -62,6 +62,7 @@ class Life:
     now: float = T0
     trace: list[Action] = field(default_factory=list)
     entries: int = 0
+    end: Finish | Release | None = None  # the first of the trace; kept, for it is asked for at every alarm
 
     def __post_init__(self) -> None:
         self.machine = SttSession(RUN, self.request, T0)
@@ -77,6 +78,8 @@ class Life:
     def note(self, action: Action) -> None:
         """Take an action as done: events as they come back from the store."""
         self.trace.append(action)
+        if isinstance(action, Finish | Release) and not self.end:
+            self.end = action
         if isinstance(action, Emit):
             again = TYPES[action.event.TYPE].model_validate_json(action.event.to_json())
             assert again == action.event, "the event changes on its way through the store"
@@ -160,10 +163,6 @@ class Life:
     @property
     def words(self) -> list[str]:
         return [each.word for final in self.told(stt.SttFinal) for each in final.words]
-
-    @property
-    def end(self) -> Finish | Release | None:
-        return next((action for action in self.trace if isinstance(action, Finish | Release)), None)
 
     @property
     def result(self) -> stt.SttResult:
