@@ -12,7 +12,8 @@ The audio stream (`keys.audio`) is a Redis stream that anyone may append to. An 
     c   a control: one JSON object in UTF-8, `{"type": ...}` as `AudioControl` below.
 
 So `XADD <key> * a <bytes>` speaks and `XADD <key> * c {"type":"end"}` hangs up. What follows the end is not heard.
-Entries whose words are final and stored are trimmed by the service.
+Entries whose words are final and stored are trimmed by the service. Whoever bounds the stream (MAXLEN) may trim others
+before they are read: that is an `stt.gap` of cause `lost`, as long as so many entries of the usual size.
 """
 
 from typing import Any, Literal, get_args

@@ -68,6 +68,11 @@ def sound_of(words: Sequence[str]) -> bytes:
     return encode(words) + silence(0.3)
 
 
+def pieces(pcm: bytes) -> list[bytes]:
+    """Cut audio into tenths of a second; the last is filled with silence."""
+    return [pcm[start : start + PIECE].ljust(PIECE, b"\0") for start in range(0, len(pcm), PIECE)]
+
+
 @contextmanager
 def spoken(session: Session, pcm: bytes, *, end: bool = True) -> Iterator[threading.Thread]:
     """Speak in a thread; return when everything is said."""
@@ -224,6 +229,37 @@ def test_workers_killed_in_mid_word_and_every_word_is_in_exactly_one_final(clust
     assert lives(events)[:2] == [first.pid, second.pid]
     assert len(lives(events)) == 3
     assert result.connections == 3
+
+
+@pytest.mark.requirement("STT-15")
+def test_what_a_producer_trims_ahead_of_a_worker_that_stands_still_is_a_gap_to_the_sample(
+    cluster: Cluster, name: str
+) -> None:
+    """By XADD with MAXLEN: of what is written meanwhile, the stream keeps the second half."""
+    words, key = some_words(12), keys.audio(name)
+    before, gone, after = (pieces(sound_of(each)) for each in (words[:6], some_words(8), words[6:]))
+    session = cluster.client.stt.open(run_id=name)
+    with Redis.from_url(cluster.valkey.url) as redis:
+        for piece in before:
+            redis.xadd(key, {"a": piece})
+        heard(cluster, name, 6)
+        worker = cluster.holder(name)
+        worker.pause()
+        with redis.pipeline() as writing:
+            for piece in gone + after:
+                writing.xadd(key, {"a": piece}, maxlen=len(after), approximate=False)
+            writing.execute()
+        worker.go_on()
+    session.end()
+    events, result = finished(cluster, name)
+    assert finals(events) == words
+    assert lives(events) == [worker.pid]
+    (gap,) = result.coverage.gaps
+    assert (round(gap.start * 10), round(gap.end * 10), gap.cause) == (len(before), len(before + gone), "lost")
+    assert [(each.data["start_at"], each.data["end_at"]) for each in of_type(events, "stt.gap")] == [
+        (len(before) * 1_600, len(before + gone) * 1_600)
+    ]
+    assert round(result.coverage.audio_s * 10, 3) == len(before + gone + after)
 
 
 @pytest.mark.requirement("STT-09")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import pytest
@@ -15,6 +15,7 @@ from tests.waiting import eventually_async
 from workers.adapters.clock import SystemClock
 from workers.adapters.memory.audio import MemoryAudio
 from workers.adapters.redis.connection import connect
+from workers.adapters.redis.gone import Look, Place
 from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.streams import RedisAudio, lag_of
 from workers.cli.embedded import EmbeddedValkey
@@ -37,6 +38,14 @@ class World(Protocol):
         """Append an entry, as a producer does; return its id."""
         ...
 
+    async def burst(self, run_id: str, pieces: Iterable[bytes], most: int) -> list[str]:
+        """Append entries while nobody can read, and leave so many in the stream (MAXLEN); return all ids."""
+        ...
+
+    async def ids(self, run_id: str) -> list[str]:
+        """Return what is there."""
+        ...
+
 
 class MemoryWorld:
     def __init__(self) -> None:
@@ -47,6 +56,12 @@ class MemoryWorld:
 
     async def add(self, run_id: str, pcm: bytes | None, control: Mapping[str, Any] | None = None) -> str:
         return self.audio.add(run_id, pcm, control)
+
+    async def burst(self, run_id: str, pieces: Iterable[bytes], most: int) -> list[str]:
+        return [self.audio.add(run_id, pcm, most=most) for pcm in pieces]
+
+    async def ids(self, run_id: str) -> list[str]:
+        return self.audio.ids(run_id)
 
 
 class OnRedis:
@@ -65,6 +80,17 @@ class OnRedis:
         written: bytes = await self.world.redis.xadd(keys.audio(run_id), fields)
         await self.world.redis.expire(keys.audio(run_id), TTL_S)
         return written.decode()
+
+    async def burst(self, run_id: str, pieces: Iterable[bytes], most: int) -> list[str]:
+        together = self.world.redis.pipeline(transaction=True)
+        for pcm in pieces:
+            together.xadd(keys.audio(run_id), {"a": pcm}, maxlen=most, approximate=False)
+        together.expire(keys.audio(run_id), TTL_S)
+        *written, _ = await together.execute()
+        return [each.decode() for each in written]
+
+    async def ids(self, run_id: str) -> list[str]:
+        return [entry_id.decode() for entry_id, _ in await self.world.redis.xrange(keys.audio(run_id))]
 
 
 @pytest.fixture(params=["memory", *SERVERS])
@@ -181,11 +207,11 @@ async def test_trimming_keeps_the_entry_itself_and_all_after_it(world: World) ->
     run_id, heard = world.new_run_id(), Heard()
     ids = await spoken(world, run_id, b"a", b"b", b"c", b"d")
     await world.audio.trim(run_id, ids[2])
-    assert [await world.audio.holds(run_id, each) for each in ids] == [False, False, True, True]
+    assert await world.ids(run_id) == ids[2:]
     world.audio.watch(run_id, "0", heard.append)
     assert (await heard.until(2)).ids == ids[2:]
     await world.audio.trim(run_id, ids[2])
-    assert await world.audio.holds(run_id, ids[2])
+    assert await world.ids(run_id) == ids[2:]
 
 
 async def test_trimming_before_the_first_or_where_nothing_was_ever_said_drops_nothing(world: World) -> None:
@@ -193,7 +219,7 @@ async def test_trimming_before_the_first_or_where_nothing_was_ever_said_drops_no
     await world.audio.trim(run_id, "5-0")
     ids = await spoken(world, run_id, b"a", b"b")
     await world.audio.trim(run_id, "0")
-    assert [await world.audio.holds(run_id, each) for each in ids] == [True, True]
+    assert await world.ids(run_id) == ids
 
 
 async def test_a_watch_hears_on_while_its_stream_is_trimmed(world: World) -> None:
@@ -205,12 +231,146 @@ async def test_a_watch_hears_on_while_its_stream_is_trimmed(world: World) -> Non
     assert heard.sound == bytes(range(20))
 
 
-async def test_a_session_does_not_hold_what_was_never_written(world: World) -> None:
-    run_id = world.new_run_id()
-    assert not await world.audio.holds(run_id, "1-0")
-    (written,) = await spoken(world, run_id, b"a")
-    assert await world.audio.holds(run_id, written)
-    assert not await world.audio.holds(world.new_run_id(), written)
+# -- entries that are gone before they are read ------------------------------------------------------------------------
+
+
+def missed(heard: Heard) -> list[int | None]:
+    return [entry.missed for entry in heard]
+
+
+@pytest.mark.requirement("STT-15")
+@pytest.mark.parametrize("most", [2, 3, 40])
+async def test_a_live_watch_is_told_how_many_entries_were_trimmed_ahead_of_it(world: World, most: int) -> None:
+    """At its first entries, after it read some, and after it read what followed a gap."""
+    run_id, heard = world.new_run_id(), Heard()
+    world.audio.watch(run_id, "0", heard.append)
+    kept: list[str] = []
+    for _ in range(3):
+        kept += (await world.burst(run_id, [b"."] * 50, most))[-most:]
+        await heard.until(len(kept))
+    assert heard.ids == kept
+    assert missed(heard) == [50 - most, *[0] * (most - 1)] * 3
+
+
+@pytest.mark.requirement("STT-15")
+async def test_a_bounded_stream_that_is_read_in_time_misses_nothing(world: World) -> None:
+    run_id, heard = world.new_run_id(), Heard()
+    world.audio.watch(run_id, "0", heard.append)
+    for round_number in range(1, 21):
+        await world.burst(run_id, [b"1", b"2", b"3"], 3)
+        await heard.until(3 * round_number)
+    assert heard.sound == b"123" * 20
+    assert set(missed(heard)) == {0}
+
+
+@pytest.mark.requirement("STT-15")
+async def test_what_the_worker_itself_let_go_is_not_missed(world: World) -> None:
+    run_id, heard = world.new_run_id(), Heard()
+    world.audio.watch(run_id, "0", heard.append)
+    for count in range(5, 55, 5):
+        ids = await world.burst(run_id, [b"."] * 5, 1_000)
+        await heard.until(count)
+        await world.audio.trim(run_id, ids[-1])
+    assert set(missed(heard)) == {0}
+
+
+@pytest.mark.requirement("STT-10", "STT-15")
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_watch_that_goes_on_where_another_left_off_misses_nothing_and_then_counts(
+    world: World, kept: int
+) -> None:
+    """Also where older entries than the one it goes on from are there still."""
+    run_id, heard = world.new_run_id(), Heard()
+    ids = await world.burst(run_id, [b"."] * 6, 6)
+    await world.audio.trim(run_id, ids[1 - kept])
+    world.audio.watch(run_id, ids[1], heard.append)
+    assert missed(await heard.until(4)) == [0] * 4
+    await world.burst(run_id, [b"."] * 9, 4)
+    assert missed(await heard.until(8)) == [0, 0, 0, 0, 5, 0, 0, 0]
+
+
+@pytest.mark.requirement("STT-10", "STT-15")
+@pytest.mark.parametrize("left", [1, 3])
+async def test_a_watch_that_goes_on_after_an_entry_that_is_gone_knows_that_and_not_how_much(
+    world: World, left: int
+) -> None:
+    run_id, heard = world.new_run_id(), Heard()
+    ids = await world.burst(run_id, [b"."] * 6, 6)
+    await world.audio.trim(run_id, ids[-left])
+    world.audio.watch(run_id, ids[1], heard.append)
+    assert missed(await heard.until(left)) == [None, 0, 0][:left]
+
+
+@pytest.mark.requirement("STT-15")
+async def test_one_entry_that_is_left_after_a_long_while_is_asked_what_was_before_it(redis: OnRedis) -> None:
+    run_id, heard = redis.new_run_id(), Heard()
+    redis.audio.watch(run_id, "0", heard.append)
+    stream = keys.audio(run_id)
+    for seconds in ("10", "12"):
+        together = redis.world.redis.pipeline(transaction=True)
+        for number in range(3):
+            together.xadd(stream, {"a": b"."}, id=f"{seconds}000-{number}", maxlen=1, approximate=False)
+        together.expire(stream, TTL_S)
+        await together.execute()
+        await heard.until(1 if seconds == "10" else 2)
+    assert (heard.ids, missed(heard)) == (["10000-2", "12000-2"], [2, 2])
+
+
+@pytest.mark.requirement("STT-15")
+async def test_a_stream_that_was_deleted_and_began_anew_misses_what_is_gone_of_the_new_one(redis: OnRedis) -> None:
+    run_id, heard = redis.new_run_id(), Heard()
+    redis.audio.watch(run_id, "0", heard.append)
+    for count, most in ((4, 4), (3, 3), (3, 2)):
+        await redis.world.redis.delete(keys.audio(run_id))
+        already = len(heard)
+        await redis.burst(run_id, [b"."] * count, most)
+        await heard.until(already + most)
+    assert missed(heard) == [0] * 7 + [1, 0]
+
+
+@pytest.mark.requirement("STT-15", "STT-21")
+async def test_a_reader_that_keeps_up_asks_once_and_never_again(redis: OnRedis) -> None:
+    """Ten entries a second, by their ids. What was before the first of them, it asks."""
+    run_id, heard = redis.new_run_id(), Heard()
+    redis.audio.watch(run_id, "0", heard.append)
+    before = await calls(redis, "xinfo|stream")
+    for count in range(1, 21):
+        await redis.world.redis.xadd(keys.audio(run_id), {"a": b"."}, id=f"{1_700_000_000_000 + 100 * count}-0")
+        await heard.until(count)
+    await redis.world.redis.expire(keys.audio(run_id), TTL_S)
+    assert await calls(redis, "xinfo|stream") == before + 1
+
+
+def _page(*ids: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    return [(entry.encode(), {}) for entry in ids]
+
+
+@pytest.mark.requirement("STT-15")
+def test_a_server_that_does_not_count_tells_that_something_is_gone_and_not_how_much() -> None:
+    """Redis 6.2. Of a stream's beginning it cannot even tell that."""
+    uncounted = Look("5-0", "6-0", None, None)
+    assert Place("0").missed(_page("5-0", "6-0"), uncounted) == 0
+    place = Place("0")
+    place.pass_by(b"4-0")
+    assert place.missed(_page("5-0", "6-0"), uncounted) is None
+    assert place.missed(_page("5-0", "6-0"), Look("4-0", "6-0", None, None)) == 0
+
+
+@pytest.mark.requirement("STT-15")
+def test_a_stream_that_does_not_answer_when_it_is_asked_misses_something_only_where_nobody_has_looked() -> None:
+    assert Place("0").missed(_page("5-0"), None) == 0
+    assert Place("4-0").missed(_page("5-0"), None) is None
+
+
+@pytest.mark.requirement("STT-15")
+def test_what_was_read_just_before_it_was_trimmed_is_not_missed() -> None:
+    """The look comes after the read: 10 were added, 2 are left, and 4 of those that are gone stand in what was read."""
+    place = Place("0")
+    place.pass_by(b"1-0")
+    assert place.missed(_page("5-0", "6-0", "7-0", "8-0", "9-0"), Look("9-0", "10-0", 10, 8)) == 3
+    for entry in _page("5-0", "6-0", "7-0", "8-0", "9-0"):
+        place.pass_by(entry[0])
+    assert place.read == 9
 
 
 async def test_a_second_watch_takes_the_place_of_the_first(world: World) -> None:
@@ -298,8 +458,6 @@ async def test_a_server_that_is_away_is_a_store_that_is_away(own_valkey: Embedde
     audio = RedisAudio(StreamReader(client, client, SystemClock()), client, lambda _: None)
     kill(own_valkey)
     with pytest.raises(StoreUnavailable):
-        await audio.holds("run-1", "1-0")
-    with pytest.raises(StoreUnavailable):
         await audio.trim("run-1", "1-0")
     await client.aclose()
 
@@ -308,7 +466,7 @@ async def test_a_server_that_is_away_is_a_store_that_is_away(own_valkey: Embedde
 async def test_two_hundred_sessions_are_read_together(redis: OnRedis) -> None:
     """One reader asks for all of them at once: far fewer reads than entries."""
     streams = {redis.new_run_id(): Heard() for _ in range(200)}
-    before = await reads(redis)
+    before = await calls(redis, "xread")
     for run_id, heard in streams.items():
         redis.audio.watch(run_id, "0", heard.append)
     for n in range(10):
@@ -319,12 +477,12 @@ async def test_two_hundred_sessions_are_read_together(redis: OnRedis) -> None:
         await pipeline.execute()
     for heard in streams.values():
         assert (await heard.until(10)).sound == bytes(range(10))
-    assert await reads(redis) - before < 2_000 / 10
+    assert await calls(redis, "xread") - before < 2_000 / 10
 
 
-async def reads(redis: OnRedis) -> int:
+async def calls(redis: OnRedis, command: str) -> int:
     stats = await redis.world.redis.info("commandstats")
-    return int(stats.get("cmdstat_xread", {}).get("calls", 0))
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 @pytest.mark.requirement("OPS-09")

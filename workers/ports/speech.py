@@ -9,22 +9,25 @@ from api_contracts.stt_files import FileModel, FileTask
 
 @dataclass(frozen=True, slots=True)
 class AudioEntry:
-    """One entry of a session's audio stream: raw audio, or a control (an empty object for what is neither)."""
+    """One entry of a session's audio stream: raw audio, or a control (an empty object for what is neither).
+
+    `missed`: how many entries are gone between the one that was read before it and this one; None: nobody knows.
+    """
 
     id: str
     pcm: bytes | None
     control: Mapping[str, Any]
+    missed: int | None = 0
 
 
 class AudioStreams(Protocol):
     """The audio of all sessions of the process, through the same one reader as the inboxes."""
 
     def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
-        """Call `deliver` on the loop for each entry after id `after` (`"0"` for all); return the way to stop."""
-        ...
+        """Call `deliver` on the loop for each entry after id `after` (`"0"` for all); return the way to stop.
 
-    async def holds(self, run_id: str, entry_id: str) -> bool:
-        """Return whether this entry is still there. Raise `StoreUnavailable`."""
+        The first entry behind others that were trimmed before they could be read tells so (`AudioEntry.missed`).
+        """
         ...
 
     async def trim(self, run_id: str, before: str) -> None:

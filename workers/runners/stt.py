@@ -26,7 +26,32 @@ from workers.runners.speech_line import Line, Post
 
 _log = structlog.get_logger(__name__)
 
-_READ_AGAIN_S = 0.5
+_TRY_AGAIN_S = 0.5
+
+
+class Reading:
+    """Posts the entries of a stream from the one after `after` on, and what is missing between them."""
+
+    def __init__(self, after: str, post: Post) -> None:
+        self._last = after
+        self._post = post
+        self._entries = 0
+        self._bytes = 0
+
+    def take(self, entry: AudioEntry) -> None:
+        """Post an entry; before it, that others are gone."""
+        pcm = entry.pcm
+        if pcm:
+            self._entries, self._bytes = self._entries + 1, self._bytes + len(pcm)
+        if entry.missed != 0:
+            passed = 0 if self._last == "0" else _samples_between(self._last, entry.id)
+            self._post(AudioMissing(passed, len(pcm or b""), self._size_of(entry.missed)))
+        self._last = entry.id
+        self._post(ControlArrived(entry.id, entry.control) if pcm is None else AudioArrived(entry.id, pcm))
+
+    def _size_of(self, entries: int | None) -> int | None:
+        """Return how many bytes so many entries had: as many each as those that were read. None: nobody knows."""
+        return entries * self._bytes // self._entries if entries and self._entries else None
 
 
 class SttPerformer:
@@ -45,7 +70,6 @@ class SttPerformer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unwatch: Callable[[], None] | None = None
         self._holding = asyncio.Lock()
-        self._is_closed = False
 
     def perform(self, effect: Effect, post: Post) -> None:
         """See `Performer`."""
@@ -61,7 +85,7 @@ class SttPerformer:
             case Disconnect(conn):
                 self._hang_up(conn)
             case ReadAudio(after):
-                self._begin(self._read(after, post), post)
+                self._unwatch = self._audio.watch(self._run_id, after, Reading(after, post).take)
             case TrimAudio(before):
                 self._begin(self._trim(before), post)
             case HoldAudio(full):
@@ -71,7 +95,6 @@ class SttPerformer:
 
     async def close(self) -> None:
         """See `Performer`."""
-        self._is_closed = True
         if self._unwatch:
             self._unwatch()
         for conn in list(self._lines):
@@ -98,31 +121,6 @@ class SttPerformer:
 
         task.add_done_callback(ended)
 
-    async def _read(self, after: str, post: Post) -> None:
-        """Read on after an entry. When it is gone, so may be what followed it: the first entry then tells how much."""
-        is_whole = after == "0" or await self._holds(after)
-        if self._is_closed:  # up to Python 3.11 a cancellation can get lost in `asyncio.wait_for`, which redis-py uses
-            return
-
-        def deliver(entry: AudioEntry) -> None:
-            nonlocal is_whole
-            if not is_whole:
-                is_whole = True
-                post(AudioMissing(_samples_between(after, entry.id), len(entry.pcm or b"")))
-            pcm = entry.pcm
-            post(ControlArrived(entry.id, entry.control) if pcm is None else AudioArrived(entry.id, pcm))
-
-        self._unwatch = self._audio.watch(self._run_id, after, deliver)
-
-    async def _holds(self, entry_id: str) -> bool:
-        while True:
-            try:
-                return await self._audio.holds(self._run_id, entry_id)
-            except KeysDamaged:
-                return False  # nothing of it can be read any more
-            except StoreUnavailable:
-                await self._clock.sleep_until(self._clock.now() + _READ_AGAIN_S)
-
     async def _hold(self, full: bool) -> None:
         """Tried until it is done, one after the other: the last word counts."""
         async with self._holding:
@@ -132,7 +130,7 @@ class SttPerformer:
                 except KeysDamaged:
                     return  # without its lease the run has no clients to tell
                 except StoreUnavailable:
-                    await self._clock.sleep_until(self._clock.now() + _READ_AGAIN_S)
+                    await self._clock.sleep_until(self._clock.now() + _TRY_AGAIN_S)
                 else:
                     return
 

@@ -81,10 +81,6 @@ class NotedAudio(MemoryAudio):
         self.trimmed.append(before)
         await super().trim(run_id, before)
 
-    async def holds(self, run_id: str, entry_id: str) -> bool:
-        self._reach("holds")
-        return await super().holds(run_id, entry_id)
-
     def _reach(self, what: str) -> None:
         self.tried.append(what)
         if what in self.away:

@@ -345,24 +345,6 @@ async def test_a_store_that_cannot_trim_costs_the_session_nothing(cell: SpeechCe
     assert (await result_of(serving)).status == "completed"
 
 
-@pytest.mark.requirement("RUN-21", "STT-10")
-async def test_a_store_that_cannot_be_asked_for_a_while_delays_the_next_worker_and_nothing_else(
-    cell: SpeechCell,
-) -> None:
-    run_id = await cell.submitted()
-    await killed_in_the_middle(cell, run_id)
-    cell.audio.away = {"holds"}
-    serving = await cell.worker("bob").begin(run_id)
-    await cell.speak(run_id, TALK[HALF:])
-    await cell.hang_up(run_id)
-    assert not serving.done()
-    cell.audio.away = set()
-    await cell.pass_time(1)
-    await result_of(serving)
-    assert await cell.words(run_id) == spoken(20)
-    assert await cell.told(run_id, "stt.gap") == []
-
-
 @pytest.mark.requirement("STT-13")
 async def test_a_session_to_which_nobody_speaks_ends_by_itself(cell: SpeechCell) -> None:
     run_id = await cell.submitted(idle_timeout_s=5)

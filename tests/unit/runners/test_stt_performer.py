@@ -39,13 +39,9 @@ TENTH = bytes(3_200)
 
 
 class FlakyAudio(MemoryAudio):
-    """While `away` it can neither look nor trim; reading goes on by itself, as the one reader does."""
+    """While `away` it cannot trim; reading goes on by itself, as the one reader does."""
 
     away = False
-
-    async def holds(self, run_id: str, entry_id: str) -> bool:
-        self._reach()
-        return await super().holds(run_id, entry_id)
 
     async def trim(self, run_id: str, before: str) -> None:
         self._reach()
@@ -356,18 +352,32 @@ async def test_what_is_missing_is_told_when_the_next_entry_comes_and_not_before(
     assert [type(fact) for fact in await stage.perform()] == [AudioMissing, AudioArrived]
 
 
-@pytest.mark.requirement("RUN-21")
-async def test_a_store_that_is_away_while_we_look_is_asked_again(stage: Stage) -> None:
-    anchor = stage.audio.add(RUN, TENTH)
-    entry = stage.audio.add(RUN, TENTH)
-    stage.audio.away = True
-    assert await stage.perform(ReadAudio(anchor)) == []
-    for _ in range(5):
-        await stage.pass_time(1)
-    assert stage.posted == []
-    stage.audio.away = False
-    await stage.pass_time(1)
-    assert stage.posted == [AudioArrived(entry, TENTH)]
+@pytest.mark.requirement("STT-15")
+async def test_what_a_producer_trims_while_we_read_is_told_as_entries_like_the_others(stage: Stage) -> None:
+    """Four entries at once of which the stream keeps two; those before had 3 200 and 1 600 bytes, this one 2 400."""
+    await stage.perform(ReadAudio("0"))
+    for pcm in (TENTH, TENTH[:1600]):
+        stage.audio.add(RUN, pcm)
+        await stage.perform()
+    stage.clock.advance(1)
+    entries = [stage.audio.add(RUN, pcm, most=2) for pcm in (b"", b"", TENTH[:2400], TENTH)]
+    assert (await stage.perform())[2:] == [
+        AudioMissing(16_000, 2_400, size=2 * 2_400),
+        AudioArrived(entries[2], TENTH[:2400]),
+        AudioArrived(entries[3], TENTH),
+    ]
+
+
+@pytest.mark.requirement("STT-15")
+@pytest.mark.parametrize(
+    ("pcm", "missing"), [(TENTH, AudioMissing(0, 3_200, size=6_400)), (None, AudioMissing(0, 0, size=None))]
+)
+async def test_what_is_gone_before_the_first_entry_is_guessed_by_it_alone(
+    stage: Stage, pcm: bytes | None, missing: AudioMissing
+) -> None:
+    for _ in range(3):
+        stage.audio.add(RUN, pcm, most=1)
+    assert (await stage.perform(ReadAudio("0")))[0] == missing
 
 
 @pytest.mark.requirement("STT-17")
@@ -401,19 +411,15 @@ async def test_a_store_that_is_away_while_we_trim_costs_nothing(stage: Stage) ->
     assert stage.audio.ids(RUN) == ids[2:]
 
 
-async def test_a_defect_while_we_trim_or_look_is_posted(stage: Stage) -> None:
+async def test_a_defect_while_we_trim_is_posted(stage: Stage) -> None:
     class Broken(MemoryAudio):
         async def trim(self, run_id: str, before: str) -> None:
             raise KeyError("trim")
 
-        async def holds(self, run_id: str, entry_id: str) -> bool:
-            raise KeyError("holds")
-
     performer = SttPerformer(RUN, stage.speech, Broken(), stage.clock, lambda: 0.25)
     performer.perform(TrimAudio("1-0"), stage.posted.append)
-    performer.perform(ReadAudio("1-0"), stage.posted.append)
     await idle()
-    assert [repr(fact) for fact in stage.posted] == ["KeyError('trim')", "KeyError('holds')"]
+    assert [repr(fact) for fact in stage.posted] == ["KeyError('trim')"]
     await performer.close()
 
 
@@ -446,28 +452,6 @@ async def test_closing_stops_a_connection_that_is_being_opened_and_the_reading(s
     stage.audio.add(RUN, TENTH)
     await idle()
     assert (asyncio.all_tasks(), stage.speech.lines, stage.posted) == (others, [], [])
-
-
-async def test_a_look_that_swallows_its_cancellation_begins_no_reading(stage: Stage) -> None:
-    """As redis-py does now and then up to Python 3.11: `asyncio.wait_for` drops a cancel that comes with the reply."""
-
-    class Swallowing(MemoryAudio):
-        async def holds(self, run_id: str, entry_id: str) -> bool:
-            try:
-                await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError:
-                pass
-            return True
-
-    audio = Swallowing()
-    performer = SttPerformer(RUN, stage.speech, audio, stage.clock, lambda: 0.25)
-    performer.perform(ReadAudio("1-0"), stage.posted.append)
-    await idle()
-    await performer.close()
-    audio.add(RUN, TENTH)
-    audio.add(RUN, TENTH)
-    await idle()
-    assert stage.posted == []
 
 
 @pytest.mark.parametrize("lost", [True, False])

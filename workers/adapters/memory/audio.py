@@ -3,10 +3,11 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workers.core.runs.frame import later_id
+from workers.core.stt.gone import gone_between
 from workers.ports import AudioEntry, Clock
 
 
@@ -14,6 +15,8 @@ from workers.ports import AudioEntry, Clock
 class _Watch:
     after: str
     deliver: Callable[[AudioEntry], None]
+    read: int | None
+    """How many entries were ever added up to `after`; None: not known."""
 
 
 @dataclass(slots=True)
@@ -22,15 +25,24 @@ class _Stream:
     watches: list[_Watch] = field(default_factory=list)
     at_ms: int = 0
     number: int = 0
+    before: int = 0
+    """How many entries were dropped from its beginning."""
 
     def hand_over(self, watch: _Watch) -> None:
         """Deliver what the watch has not had; it may stop while we do."""
-        for entry in list(self.entries):
+        first = self.before
+        for place, entry in enumerate(list(self.entries), first):
             if watch not in self.watches:
                 return
             if entry.id != watch.after and later_id(entry.id, watch.after) == entry.id:
-                watch.after = entry.id
-                watch.deliver(entry)
+                missed = gone_between(watch.read, place) if place == first else 0
+                watch.after, watch.read = entry.id, place + 1
+                watch.deliver(replace(entry, missed=missed))
+
+    def drop(self, entries: int) -> None:
+        """Drop so many from the beginning."""
+        del self.entries[:entries]
+        self.before += entries
 
 
 class MemoryAudio:
@@ -42,14 +54,18 @@ class MemoryAudio:
         """Sessions to which no more should be sent."""
         self._streams: defaultdict[str, _Stream] = defaultdict(_Stream)
 
-    def add(self, run_id: str, pcm: bytes | None, control: Mapping[str, Any] | None = None) -> str:
-        """Append an entry, as a producer does; return its id."""
+    def add(
+        self, run_id: str, pcm: bytes | None, control: Mapping[str, Any] | None = None, *, most: int | None = None
+    ) -> str:
+        """Append an entry, as a producer does, who may leave only so many in the stream; return its id."""
         stream = self._streams[run_id]
         now_ms = stream.at_ms + 1 if self._clock is None else round(self._clock.now() * 1000)
         stream.number = stream.number + 1 if now_ms == stream.at_ms else 0
         stream.at_ms = now_ms
         entry = AudioEntry(f"{now_ms}-{stream.number}", pcm, control or {})
         stream.entries.append(entry)
+        if most is not None:
+            stream.drop(max(0, len(stream.entries) - most))
         for watch in stream.watches:
             asyncio.get_running_loop().call_soon(stream.hand_over, watch)
         return entry.id
@@ -60,7 +76,7 @@ class MemoryAudio:
 
     def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
         """See the port. A second watch takes the first one's place."""
-        stream, watch = self._streams[run_id], _Watch(after, deliver)
+        stream, watch = self._streams[run_id], _Watch(after, deliver, 0 if after == "0" else None)
         stream.watches[:] = [watch]
         asyncio.get_running_loop().call_soon(stream.hand_over, watch)
 
@@ -69,10 +85,6 @@ class MemoryAudio:
                 stream.watches.remove(watch)
 
         return stop
-
-    async def holds(self, run_id: str, entry_id: str) -> bool:
-        """See the port."""
-        return entry_id in self.ids(run_id)
 
     async def hold(self, run_id: str, full: bool) -> None:
         """See the port."""
@@ -84,4 +96,4 @@ class MemoryAudio:
     async def trim(self, run_id: str, before: str) -> None:
         """See the port."""
         stream = self._streams[run_id]
-        stream.entries[:] = [entry for entry in stream.entries if later_id(entry.id, before) == entry.id]
+        stream.drop(sum(later_id(entry.id, before) != entry.id for entry in stream.entries))

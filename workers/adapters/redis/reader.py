@@ -1,6 +1,7 @@
 """One reader per process: all streams of all its runs in one blocking XREAD.
 
-A new stream joins by unblocking the read; should that fail, it joins when the block ends.
+A new stream joins by unblocking the read; should that fail, it joins when the block ends. What a stream lost before it
+was read is another matter: see `gone`.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from workers.adapters.redis.connection import TRANSIENT
+from workers.adapters.redis.gone import Entry, Fields, Place, look_at
 from workers.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -30,17 +32,19 @@ _BREATH_PER_STREAM_S, _SHORTEST_BREATH_S, _LONGEST_BREATH_S = 25e-6, 0.001, 0.01
 """Asking for a stream costs about as much as an entry of it. With hundreds of live streams there is always something
 to read, so the reader lets a little come together between two reads: with few streams nothing, at most 10 ms."""
 
-Fields = dict[bytes, bytes]
 Take = Callable[[str, Fields], None]
 """What takes an entry: its id and its fields."""
+Miss = Callable[[int | None], None]
+"""What is told, before the next entry, that so many before it are gone; None: nobody knows how many."""
 
-_Page = tuple[bytes, list[tuple[bytes, Fields]]]
+_Page = tuple[bytes, list[Entry]]
 
 
 @dataclass(slots=True)
 class _Watch:
-    after: str
+    place: Place
     take: Take
+    miss: Miss | None
 
 
 class StreamReader:
@@ -77,12 +81,14 @@ class StreamReader:
                 task.cancel()
             _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
 
-    def watch(self, key: str, after: str, take: Take) -> Callable[[], None]:
+    def watch(self, key: str, after: str, take: Take, miss: Miss | None = None) -> Callable[[], None]:
         """Hand over each entry of the stream after id `after`, on the loop; return the way to stop.
+
+        Whoever gives `miss` is told of entries that were gone before they could be read.
 
         A process holds a run once, so a stream has one watch: a second one takes the first one's place.
         """
-        watch = _Watch(after, take)
+        watch = _Watch(Place(after), take, miss)
         self._watches[key] = watch
         self._added += 1
         self._changed.set()
@@ -149,18 +155,36 @@ class StreamReader:
             self._client_id = await self._redis.client_id()
         self._read_since = self._added
         asked = dict(self._watches)
-        where = {key: watch.after for key, watch in asked.items()}
+        where = {key: watch.place.after for key, watch in asked.items()}
         reply = await self._redis.xread(cast("Any", where), count=_PAGE, block=self._block_ms)
-        for key, entries in cast("list[_Page]", reply or []):
-            self._hand_over(key.decode(), asked[key.decode()], entries)
+        doubtful: dict[str, list[Entry]] = {}
+        for name, entries in cast("list[_Page]", reply or []):
+            watch = asked[key := name.decode()]
+            if watch.miss is not None and watch.place.doubts(entries):
+                doubtful[key] = entries
+            else:
+                self._hand_over(key, watch, entries)
+        if doubtful:
+            await self._make_sure(asked, doubtful)
         return bool(reply)
 
-    def _hand_over(self, key: str, watch: _Watch, entries: list[tuple[bytes, Fields]]) -> None:
+    async def _make_sure(self, asked: dict[str, _Watch], doubtful: dict[str, list[Entry]]) -> None:
+        """Hand over pages before which entries may be gone, once it is known whether they are."""
+        looks = await look_at(self._redis, list(doubtful))
+        for key, entries in doubtful.items():
+            watch = asked[key]
+            missed = watch.place.missed(entries, looks.get(key))
+            self._hand_over(key, watch, entries, missed)
+
+    def _hand_over(self, key: str, watch: _Watch, entries: list[Entry], missed: int | None = 0) -> None:
         for entry_id, fields in entries:
             if self._watches.get(key) is not watch:  # stopped or replaced, maybe by the entry before
                 return
-            watch.after = entry_id.decode()
+            after = watch.place.pass_by(entry_id)
             try:
-                watch.take(watch.after, fields)
+                if missed != 0 and watch.miss is not None:
+                    watch.miss(missed)
+                    missed = 0
+                watch.take(after, fields)
             except Exception as exc:  # noqa: BLE001 - one run's fault must not deafen the others
                 _log.error("reader.not_taken", key=key, error=type(exc).__name__)

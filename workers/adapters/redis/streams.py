@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import structlog
@@ -10,12 +11,11 @@ from redis.asyncio import Redis
 from api_contracts import keys
 from api_contracts.client.scripts import ScriptCall
 from workers.adapters.redis.connection import mapped
-from workers.adapters.redis.reader import Fields, StreamReader
+from workers.adapters.redis.gone import Entry, Fields
+from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.scripts import HOLD, run_all
 from workers.ports import AudioEntry, Letter
 from workers.settings import DAY_S
-
-Entry = tuple[bytes, Fields]
 
 _log = structlog.get_logger(__name__)
 
@@ -58,16 +58,21 @@ class RedisAudio:
     def watch(self, run_id: str, after: str, deliver: Callable[[AudioEntry], None]) -> Callable[[], None]:
         """See the port."""
 
+        missed: int | None = 0
+
+        def miss(entries: int | None) -> None:
+            nonlocal missed
+            missed = entries
+
         def take(entry_id: str, fields: Fields) -> None:
+            nonlocal missed
             self._passed(entry_id)
-            deliver(audio_entry_of(entry_id, fields))
+            entry = audio_entry_of(entry_id, fields)
+            if missed != 0:
+                entry, missed = replace(entry, missed=missed), 0
+            deliver(entry)
 
-        return self._reader.watch(keys.audio(run_id), after, take)
-
-    async def holds(self, run_id: str, entry_id: str) -> bool:
-        """See the port."""
-        with mapped():
-            return bool(await self._redis.xrange(keys.audio(run_id), min=entry_id, max=entry_id, count=1))
+        return self._reader.watch(keys.audio(run_id), after, take, miss)
 
     async def trim(self, run_id: str, before: str) -> None:
         """See the port."""

@@ -81,11 +81,13 @@ class AudioMissing:
     """Between the entry before and the entry after, audio is gone (trimmed or lost).
 
     `samples` of the timeline passed from the one to the other, at best guess; the later entry's own audio, so many
-    bytes, were the last of them.
+    bytes, were the last of them. Where it is known how many entries are gone, `size` is their bytes, if they were like
+    the others.
     """
 
     samples: int
     followed_by: int = 0
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

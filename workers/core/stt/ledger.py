@@ -119,7 +119,7 @@ class Ledger:
 
     def weigh(self, bound_s: float, now: float) -> bool:
         """Hold the producer while too much waits; return whether it is twice that. What is final is the journal's."""
-        behind, bound = self.timeline.end - self.state.settled, bound_s * SAMPLE_RATE
+        behind, bound = self.state.open_upto(self.timeline.end), bound_s * SAMPLE_RATE
         full = behind > bound
         if self.state.lagging:  # a life that has settled nothing has not read all that waits
             full = behind > bound / 2 or self.state.settled == self._settled_before

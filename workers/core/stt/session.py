@@ -165,8 +165,10 @@ class SttSession:
         timeline = self._ledger.timeline
         if isinstance(fact, acts.AudioMissing):
             most = int(self._request.max_duration_s * stt.SAMPLE_RATE)  # ids that are no times make any guess
-            own = self._source.samples_in(fact.followed_by)
-            self._ledger.missing(min(max(0, fact.samples - own), most), now)
+            gone = fact.samples - self._source.samples_in(fact.followed_by)
+            if fact.size is not None:
+                gone = self._source.samples_in(fact.size)
+            self._ledger.missing(min(max(0, gone), most), now)
         elif timeline.is_new(fact.entry_id):
             self._audio_at = now
             if isinstance(fact, acts.ControlArrived):

@@ -113,6 +113,10 @@ class SttState:
                 sample = gap.end
         return sample
 
+    def open_upto(self, sample: int) -> int:
+        """Return how many samples up to this one are neither settled nor gone."""
+        return sample - self.settled - (self._missing(self.settled, sample) if self.gaps else 0)
+
     def _fold_way(self, event: EventData, at: float) -> None:
         match event:
             case runs.RunStarted():

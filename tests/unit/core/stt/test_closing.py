@@ -405,6 +405,24 @@ def test_a_successor_keeps_the_gaps_that_are_known() -> None:
     check(again)
 
 
+@pytest.mark.requirement("STT-15")
+def test_where_it_is_known_how_many_bytes_are_gone_time_is_not_asked() -> None:
+    life = Life(request(sample_rate=8_000)).opened()
+    life.feed(acts.AudioMissing(9 * RATE, 1_600, size=3 * 1_600))
+    assert [(gap.start_at, gap.end_at, gap.after_entry) for gap in life.told(stt.SttGap)] == [(0, 4_800, "0")]
+
+
+@pytest.mark.requirement("STT-15", "STT-17")
+def test_audio_that_is_gone_does_not_wait_to_be_heard() -> None:
+    life = Life(request(backlog_s=20)).opened()
+    life.speak(2)
+    life.feed(acts.AudioMissing(60 * RATE))
+    life.speak(18)
+    assert (life.told(stt.SttLag), life.end) == ([], None)
+    life.speak(1)
+    assert [each.behind_s for each in life.told(stt.SttLag)] == [21.0]
+
+
 def test_nothing_missing_is_no_gap() -> None:
     life = speaking()
     assert life.feed(acts.AudioMissing(0)) == []
