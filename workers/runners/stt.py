@@ -75,9 +75,9 @@ class SttPerformer:
         """See `Performer`."""
         match effect:
             case SendAudio(conn, frame):
-                self._lines[conn].send(frame)
+                self._send(conn, frame)
             case SendText(conn, message):
-                self._lines[conn].send(json.dumps(dict(message), ensure_ascii=False, separators=(",", ":")))
+                self._send(conn, json.dumps(dict(message), ensure_ascii=False, separators=(",", ":")))
             case Connect():
                 for conn in [conn for conn, line in self._lines.items() if line.is_lost]:
                     self._hang_up(conn)
@@ -102,6 +102,11 @@ class SttPerformer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._closing, return_exceptions=True)
+
+    def _send(self, conn: int, message: bytes | str) -> None:
+        """Send, but not to a connection that was lost and hung up: it has said so, and is not heard yet."""
+        if (line := self._lines.get(conn)) is not None:
+            line.send(message)
 
     def _hang_up(self, conn: int) -> None:
         if (line := self._lines.pop(conn, None)) is None:

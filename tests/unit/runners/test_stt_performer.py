@@ -266,6 +266,17 @@ async def test_nothing_is_kept_of_connections_that_are_lost(stage: Stage) -> Non
     assert not stage.performer._closing
 
 
+@pytest.mark.requirement("STT-09", "STT-12")
+async def test_what_is_decided_for_a_connection_before_its_loss_is_heard_goes_nowhere(stage: Stage) -> None:
+    """A store that is away holds up the news; meanwhile another connection was asked for, as when options change."""
+    await stage.perform(CONNECT)
+    stage.line.drop()
+    await stage.perform()
+    await stage.perform(Connect(2, [], None), SendAudio(1, TENTH), SendText(1, {"a": 1}), SendAudio(2, b"two"))
+    assert [type(fact) for fact in stage.posted] == [Connected, Disconnected, Connected]
+    assert stage.line.sent == [b"two"]
+
+
 @pytest.mark.parametrize("place", ["connect", "receive", "send"])
 async def test_a_defect_is_posted_as_it_is_and_the_connection_closed(stage: Stage, place: str) -> None:
     def make(line: MemoryLine) -> MemoryLine:
@@ -430,7 +441,7 @@ async def test_closing_leaves_no_task_and_no_open_connection(stage: Stage) -> No
     others = asyncio.all_tasks()
     anchor = stage.audio.add(RUN, TENTH)
     stage.audio.away = True
-    await stage.perform(CONNECT, ReadAudio(anchor), TrimAudio(anchor))
+    await stage.perform(CONNECT, ReadAudio(anchor), TrimAudio(anchor), HoldAudio(full=True))
     stage.line.stall()
     await stage.perform(SendAudio(1, TENTH))
     await stage.performer.close()
@@ -441,6 +452,15 @@ async def test_closing_leaves_no_task_and_no_open_connection(stage: Stage) -> No
     await stage.pass_time(10)
     assert stage.posted == [Connected(1)]
     await stage.performer.close()
+
+
+async def test_closing_closes_all_connections(stage: Stage) -> None:
+    """While one takes over from another there are two."""
+    others = asyncio.all_tasks()
+    await stage.perform(*[Connect(number, [], None) for number in (1, 2, 3)])
+    assert stage.speech.open == 3
+    await stage.performer.close()
+    assert (asyncio.all_tasks(), stage.speech.open) == (others, 0)
 
 
 async def test_closing_stops_a_connection_that_is_being_opened_and_the_reading(stage: Stage) -> None:

@@ -73,7 +73,7 @@ def stalled_at(conn: Connection, request: SttRequest, *, echoes: bool, in_vain: 
 
 def rollover_at(conn: Connection, request: SttRequest, *, is_silent: bool) -> float | None:
     """Return when another connection is to take over: in the first silence from `rollover_s` on."""
-    if request.rollover_s is None or conn.closing_at is not None:
+    if request.rollover_s is None:
         return None
     return conn.since + request.rollover_s * (1.0 if is_silent else _ROLL_LATEST)
 
