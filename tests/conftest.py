@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -71,6 +72,20 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
         return
     with schema(request.getfixturevalue("postgres_server")) as url:
         yield url
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say how far we are, whatever is captured. In one of several test processes nobody would hear it."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def telling(line: str) -> None:
+        if not hasattr(request.config, "workerinput"):
+            with capture.global_and_fixture_disabled():
+                sys.stdout.write(f"\n{line}")
+                sys.stdout.flush()
+
+    return telling
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,7 @@
 import json
 import os
 import random
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +52,6 @@ def on_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         pytest.skip(why)
     with vhost(str(given_rabbitmq(os.environ))) as url, world(tmp_path_factory.mktemp("faults"), url) as made:
         yield made
-
-
-@pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Say how far we are, whatever is captured. In one of several test processes nobody would hear it."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-
-    def telling(line: str) -> None:
-        if not hasattr(request.config, "workerinput"):
-            with capture.global_and_fixture_disabled():
-                sys.stdout.write(f"\n{line}")
-                sys.stdout.flush()
-
-    return telling
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
