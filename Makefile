@@ -20,7 +20,7 @@ demo: setup ## The story: a chat that calls a tool in another process, killed in
 up: setup ## Every process of the Procfile on this machine, until Ctrl-C
 	@exec $(BIN)/fireworks-workers up $(ARGS)
 
-test: setup ## Every test, ten runs under each fault among them, and the proof that each clause of tests/requirements.toml has one (ARGS="-k lease" for some)
+test: setup ## Every test, ten runs under each fault and a short soak among them, and the proof that each clause of tests/requirements.toml has one (ARGS="-k lease" for some)
 	@exec $(BIN)/pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 combinations: setup ## The acceptance shelf on other parts (COMBINATIONS=rabbitmq+postgresql for one; servers: tests/README.md)
@@ -48,8 +48,8 @@ clients: setup ## Software that we did not write: official clients on the emulat
 faults: setup ## 1 000 runs under each fault: kill, pause, drain, network, outages; half an hour (ARGS="--runs 50 --table faults.json -k reset")
 	@$(if $(wildcard tests/faults/test_*.py),exec $(BIN)/pytest tests/faults --runs 1000 $(ARGS),$(call nothing,tests/faults))
 
-soak: setup ## Hours of load with a worker killed now and then
-	@$(if $(wildcard tests/soak/test_*.py),exec $(BIN)/pytest tests/soak $(ARGS),$(call nothing,tests/soak))
+soak: setup ## 200 live speech sessions for 10 minutes, a worker killed every 30 s: words exact, memory flat (ARGS="--sessions 20 --report soak")
+	@exec $(BIN)/pytest tests/soak --sessions 200 --minutes 10 --kill-every 30 -o faulthandler_timeout=0 $(ARGS)
 
 bench: setup ## The measures: every benchmarks/p1_... one after the other (ARGS=--quick for a taste)
 	@$(if $(MEASURES),$(each_measure),$(call nothing,benchmarks))
