@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from api_contracts.chat import Effect
 from api_contracts.client.envelope import opened
 from api_contracts.failure import Failure
+from tests.sim.spending import USAGE
 from tests.sim.talks import is_news, is_of_tools, mixed
 from workers.core.chat.acts import SendCall
 from workers.core.chat.background import RUNS, tells
@@ -63,26 +64,34 @@ class Provider:
             self._world.sent_away.add(asked)
             raise ProviderFailed(SENT_AWAY)
         offered = {tool["function"]["name"] for tool in body.get("tools") or ()}
-        self._world.found += self._untold(body["messages"], offered)
+        self._world.found += self._untold(body["messages"], offered, is_first=request_id.endswith(".1"))
         if asked < len(self._rounds) and offered.issuperset(self._rounds[asked]):
             chunks = _wants(self._rounds[asked])
         else:
             chunks = _wants(doubts) if (doubts := _in_doubt(messages)) else _tells(messages)
-        breaks = self._world.plan.lossy and self._world.chance.random() < 0.1
+        if self._world.scenario.is_short:
+            self._world.found += [] if self._world.forgot else self._world.books.faults()
+            chunks[-1] |= {"usage": USAGE}
+        breaks = self._world.breaks_off()
         for number, chunk in enumerate(chunks):
             await self._world.clock.sleep_until(self._world.clock.now() + self._world.chance.uniform(0.05, 0.4))
             if breaks and number == len(chunks) - 1:
                 raise ProviderFailed(BROKEN_OFF)
             yield [chunk]
 
-    def _untold(self, messages: Sequence[Mapping[str, Any]], offered: Set[str]) -> list[str]:
-        """Say where the model does not know once of a tool that came after it was asked first."""
+    def _untold(self, messages: Sequence[Mapping[str, Any]], offered: Set[str], *, is_first: bool) -> list[str]:
+        """Say where the model does not know once of a tool that came after it was asked first.
+
+        What came after an attempt that never reached the provider is news as well.
+        """
         world = self._world
-        if world.began_with is None:
-            world.began_with = offered
         news = [str(each["content"]) for each in messages if is_of_tools(each)]
+        if world.began_with is None:
+            world.began_with = offered if is_first else offered - ({"note"} if news else set())
         come = offered - world.began_with - {CANCEL}
-        return [] if world.scenario.talks or len(news) == len(come) else [f"the model was told {news} of {come}"]
+        if world.scenario.talks or world.forgot:  # whoever lives on after a wipe asks with what had come before it
+            return []
+        return [] if len(news) == len(come) else [f"the model was told {news} of {come}"]
 
 
 class CitingProvider:
@@ -96,7 +105,7 @@ class CitingProvider:
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """See the port."""
         world = self._world
-        breaks = world.plan.lossy and world.chance.random() < 0.1
+        breaks = world.breaks_off()
         for place in range(0, len(CITED), 9):
             await world.clock.sleep_until(world.clock.now() + world.chance.uniform(0.05, 0.4))
             if breaks and place > len(CITED) / 2:

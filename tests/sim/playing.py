@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tests.sim.files import AtOnce
 from tests.sim.plan import Kind, Plan
 from tests.sim.truth import faults_in
 from tests.sim.world import Scenario, World
@@ -48,6 +49,8 @@ SCENARIOS: Final = {
         Scenario("talk-summarised", talks=True, summarised=True),
         Scenario("speech", words=5),
         Scenario("speech-changing", words=6, changes=True, signals=((1.5, "update_settings"),)),
+        Scenario("file", sends_file=True),
+        Scenario("short-of-money", (("look", "ship"),), is_short=True),
         Scenario("batch", batch_rows=5),
         Scenario("batch-alone", batch_rows=5, polled=False),
         Scenario("batch-cancelled", batch_rows=5, signals=((50.0, "cancel"),)),
@@ -77,6 +80,8 @@ def play(scenario: str, plan: Plan, store: type[MemoryRuns] = MemoryRuns) -> Pla
 
 
 async def _play(scenario: Scenario, plan: Plan, store: type[MemoryRuns]) -> Played:
+    if scenario.sends_file:
+        asyncio.get_running_loop().set_default_executor(AtOnce())
     world = World(scenario, plan, store)
     await world.live(RUN_ID)
     wrong = await faults_in(world, RUN_ID)

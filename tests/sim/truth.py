@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from api_contracts.runs import Event
 from tests.sim import speeches, talks
+from tests.sim.files import HEARD
 from tests.sim.outside import CITED, ELSEWHERE, HERE, answer_of
 from tests.sim.world import World
 from workers.core.chat.calls import first_of
@@ -182,6 +183,8 @@ def _result(world: World, run_id: str, events: Sequence[Event], result: Mapping[
                 return []
             faults = speeches.faults_of(events, dict(result), world.scenario.words)
             return faults + (speeches.faults_of_changes(world) if world.scenario.changes else [])
+        case "stt_file":
+            return [] if result["text"] == HEARD else [f"the file says {result['text']!r}"]
         case "cite":
             return [] if result["text"] == CITED else [f"it was answered {result['text']!r}"]
         case _:
@@ -201,8 +204,8 @@ def _answer(world: World, result: Mapping[str, Any]) -> list[str]:
     wrong = []
     for call in calls:
         in_doubt = call["state"] == "outcome_unknown" and call["effect"] == "at_most_once"
-        # Its deadline passed: messages were lost, or Redis was away for as long as a tool has time.
-        outages = [*world.plan.faults.values()].count("redis-away")
+        # Its deadline passed: messages were lost, or Redis and SQL were away for as long as a tool has time.
+        outages = sum(kind in ("redis-away", "sql-away") for kind in world.plan.faults.values())
         too_late = call["state"] == "timed_out" and (world.plan.lossy or outages > 1)
         if interrupted and call["state"] == "cancelled" and call["effect"] == "pure":
             continue

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from api_contracts.client.scripts import digest_of, spill
 from api_contracts.names import Kind as WorkKind
 from api_contracts.runs import EventData, RunQueued, Status
-from tests.sim import outside, talks
+from tests.sim import files, outside, spending, talks
 from tests.sim.batches import ControlPlane, rows
 from tests.sim.broker import Broker, Celery, RunMessage, SimBell
 from tests.sim.follower import Follower
@@ -33,6 +33,7 @@ from workers.ports import (
     BatchService,
     Bell,
     Breakers,
+    Budgets,
     ChatModel,
     Claimed,
     Conversations,
@@ -44,6 +45,7 @@ from workers.ports import (
     SpeechService,
     StoreUnavailable,
     ToolBox,
+    Transcriber,
 )
 from workers.runners.batch import BatchParts
 from workers.runners.circuits import Circuits
@@ -62,7 +64,7 @@ BACK_AFTER_S = 4.0
 AWAY_S = 30.0
 MISSED_AFTER_S = 45.0
 """A producer looks so often whether its run is there still, and submits it again if Redis has forgotten it."""
-_PARTS = {"sql-away": ("archive", "rows", "talks"), "redis-away": ("store", "inbox", "audio", "bell")}
+_PARTS = {"sql-away": ("archive", "rows", "talks"), "redis-away": ("store", "inbox", "audio", "bell", "budgets")}
 _NO_KEYS = Credentials(SecretStr("k"), {}, None)
 HORIZON_S = 14_400.0
 """A run that has not ended by then is lost: no schedule needs a tenth of it."""
@@ -103,8 +105,9 @@ class WatchedRuns(MemoryRuns):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is asked: a chat with the tools of each round, a batch of so many rows, a session of so many words, or a
-    cited answer; which signals are sent and when; when an operator retries it, if ever; whether a beat polls jobs.
+    """What is asked: a chat with the tools of each round, a batch of so many rows, a session of so many words, a whole
+    file, or a cited answer; which signals are sent and when; when an operator retries it, if ever; whether a beat polls
+    jobs.
     """
 
     name: str
@@ -112,6 +115,7 @@ class Scenario:
     batch_rows: int = 0
     words: int = 0
     cites: bool = False
+    sends_file: bool = False
     signals: Sequence[tuple[float, str]] = ()
     retry_after_s: float | None = None
     deadline_s: float | None = None
@@ -130,10 +134,14 @@ class Scenario:
     """The options of a session change in mid-speech, and its connections are not to grow old."""
     waits: bool = False
     """The provider sends away who asks for an answer first, and the other service takes its time: the run parks."""
+    is_short: bool = False
+    """It is under a budget that somebody else has spent."""
 
     @property
     def kind(self) -> WorkKind:
         """Return the kind of work."""
+        if self.sends_file:
+            return "stt_file"
         return "batch" if self.batch_rows else "stt" if self.words else "cite" if self.cites else "chat"
 
     @property
@@ -147,6 +155,8 @@ class Scenario:
         return self._asked() | ({} if self.deadline_s is None else {"deadline_s": self.deadline_s})
 
     def _asked(self) -> dict[str, Any]:
+        if self.sends_file:
+            return dict(files.ASKED)
         if self.words:
             return dict(CHANGING) if self.changes else {}
         if self.cites:
@@ -161,7 +171,8 @@ class Scenario:
                   "timeout_s": 300 if self.waits else 60, "approval": self.approved, "wait": not self.background}
                  for tool, effect in ELSEWHERE.items() if tool in named]  # fmt: skip
         messages = talks.asked("go", summarised=self.summarised)
-        asked = {"model": "m", "messages": messages, "tools": [*here, *other]}
+        asked: dict[str, Any] = {"model": "m", "messages": messages, "tools": [*here, *other]}
+        asked |= {"max_tokens": spending.MOST_TOKENS} if self.is_short else {}
         return asked | (talks.part(summarised=self.summarised) if self.talks else {})
 
 
@@ -178,6 +189,7 @@ class World:
         self.store.world = self
         self.archive = MemoryArchive()
         self.breakers = MemoryBreakers(self.clock)
+        self.books = spending.Books(self.clock)
         self.effects = Effects()
         self.sent_away: set[int] = set()
         self.began_with: Set[str] | None = None
@@ -194,6 +206,7 @@ class World:
         self.trace: list[str] = []
         self.workers: list[Worker] = []
         self.forgot = False
+        self._broken = 0
         self._away_until: dict[str, float] = {}
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -203,6 +216,7 @@ class World:
         self.began_with = None
         self.store.wipe()
         self.audio.wipe()
+        self.books.wipe()
         self.celery.states.clear()
 
     def lose(self, fault: str) -> None:
@@ -213,6 +227,12 @@ class World:
     def is_away(self, part: str) -> bool:
         """Whether nobody reaches this part now."""
         return self.clock.now() < self._away_until.get(part, 0.0)
+
+    def breaks_off(self) -> bool:
+        """Whether an answer breaks off: in a lossy world one in ten, but no three in a row: runs give up."""
+        breaks = self.plan.lossy and self.chance.random() < 0.1 and self._broken < 2
+        self._broken = self._broken + 1 if breaks else 0
+        return breaks
 
     def step(self, what: str) -> Kind | None:
         """Count a call of a port; return what goes wrong with it."""
@@ -331,10 +351,13 @@ class Worker:
         speech = cast("SpeechService", Line(process, "speech", Dialling(process, world.listener), raises=SpeechLost))
         audio = cast("AudioStreams", Line(process, "audio", world.audio))
         circuits = Circuits(cast("Breakers", Line(process, "breakers", world.breakers)), process)
+        typist = cast("Transcriber", Line(process, "files", files.Typist(world), raises=None))
+        books = cast("Budgets", Line(process, "budgets", world.books))
         kept_talks = cast("Conversations", Line(process, "talks", world.archive.conversations))
         parts = Parts(
-            cast("ChatModel", model), tools, speech, audio, nothing, batches, CslReferences(), bell, process,
-            _NO_KEYS, circuits, Talks(kept_talks, self.store.known, process),
+            cast("ChatModel", model), tools, speech, audio, typist, batches, CslReferences(), bell, process,
+            _NO_KEYS, circuits, Talks(kept_talks, self.store.known, process), spending.PRICES,
+            limits=spending.LIMITS, budgets=books if world.scenario.is_short else None,
         )  # fmt: skip
         services = DriverServices(self.store, inbox, archive, bell, process, world.metrics)
         self.reception = Reception(services, keeper, WorkerKinds(parts), name, "sim")
