@@ -42,8 +42,8 @@ arrows: setup ## Who may import whom (import-linter)
 unit: setup ## The tests that need nothing but Python and less than a second, and the house rules
 	@exec $(BIN)/pytest -q -n 2 --dist worksteal -m "not long" tests/unit tests/test_architecture.py tests/test_requirements.py $(ARGS)
 
-clients: setup ## Software that we did not write: official clients on the emulator, our worker on llama.cpp, the web examples (installs them)
-	@exec env FW_TEST_CLIENTS=1 $(BIN)/pytest -v -rP tests/clients tests/acceptance/test_examples.py $(ARGS)
+clients: setup ## Software that we did not write: official clients on the emulator, our worker on llama.cpp, the web examples, a page in Chromium (installs all but that)
+	@exec env FW_TEST_CLIENTS=1 $(BIN)/pytest -v -rP tests/clients tests/acceptance/test_examples.py tests/acceptance/test_talking_browser.py $(ARGS)
 
 faults: setup ## 1 000 runs under each fault: kill, pause, drain, network, outages; half an hour (ARGS="--runs 50 --table faults.json -k reset")
 	@$(if $(wildcard tests/faults/test_*.py),exec $(BIN)/pytest tests/faults --runs 1000 $(ARGS),$(call nothing,tests/faults))

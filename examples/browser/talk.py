@@ -18,7 +18,7 @@ from api_contracts.failure import AudioRefused, RunNotFound
 
 WINDOW = 1024 * 1024
 WORDS = {"flush", "end"}
-MISSED_S, AGAIN_S, LAST_S = 30, 0.5, 5
+MISSED_S, AGAIN_S, LAST_S = 90, 0.5, 5  # a session that hears nothing for 60 s ends by itself (`idle_timeout_s`)
 
 
 class Talk:

@@ -32,10 +32,16 @@ class Gateway:
         return f"http://127.0.0.1:{self.port}"
 
 
-def start_gateway(cluster: Cluster) -> Gateway:
+def launch_gateway(cluster: Cluster) -> Gateway:
+    """Start one; `process.ready("Running on")` waits for it."""
     port = free_port()
-    started = cluster.start("gateway", sys.executable, "-m", "examples.browser.app", str(port))
-    return Gateway(started.ready("Running on"), port)
+    return Gateway(cluster.start("gateway", sys.executable, "-m", "examples.browser.app", str(port)), port)
+
+
+def start_gateway(cluster: Cluster) -> Gateway:
+    started = launch_gateway(cluster)
+    started.process.ready("Running on")
+    return started
 
 
 @dataclass

@@ -14,9 +14,8 @@ from api_contracts import keys
 from api_contracts.stt import SttFinal, SttResult
 from tests.acceptance.cluster import Cluster, say
 from tests.acceptance.journal import is_right
-from tests.acceptance.talking_page import Gateway, Tab, start_gateway
+from tests.acceptance.talking_page import Gateway, Tab, launch_gateway, start_gateway
 from tests.acceptance.test_speech import finished, some_words, sound_of
-from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +141,7 @@ def test_a_gateway_that_stops_ends_what_is_said_and_the_next_one_tells_the_rest(
 ) -> None:
     """The last test here: it stops the gateway."""
     words = some_words(6)
+    successor = launch_gateway(cluster)
     tab = new_tab().join()
     tab.say(sound_of(words))
     tab.hear("run.queued")
@@ -152,9 +152,10 @@ def test_a_gateway_that_stops_ends_what_is_said_and_the_next_one_tells_the_rest(
         pass
     assert tab.line.close_code == 1001
     assert [ended(cluster, each).ended_by for each in (tab, lost)] == ["end", "end"]
-    tab.gateway = start_gateway(cluster)
+    successor.process.ready("Running on")
+    tab.gateway = successor
     tab.join()
     assert [said["type"] for said in tab.rest()][-1] == "run.completed"
     assert words_of(tab.told) == words
-    eventually(lambda: tab.gateway.process.stop() == 0)
-    assert "Traceback" not in gateway.process.log() + tab.gateway.process.log()
+    assert successor.process.stop() == 0
+    assert "Traceback" not in gateway.process.log() + successor.process.log()

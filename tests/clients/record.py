@@ -59,6 +59,7 @@ class Record:
 
     def write(self, page: Path = PAGE, known: Path = KNOWN) -> None:
         """Write the page, and what is known."""
+        known.parent.mkdir(parents=True, exist_ok=True)
         known.write_text(json.dumps({package: asdict(line) for package, line in self.lines.items()}), encoding="utf-8")
         rows = [
             f"| {package} | {line.version} | {line.against} | {_spelled(line.passed)} | {line.day} |"

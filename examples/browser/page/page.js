@@ -30,33 +30,21 @@ async function speak() {
   talk(microphone);
 }
 
-// Returns { rate, pieces: a port that gives them, close }. Firefox takes a microphone at the rate of the machine only.
+// At the machine's own rate: the service converts it better than browsers do, and Firefox takes no other.
 async function listen() {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: QUALITY });
-  const close = () => stream.getTracks().forEach((track) => track.stop());
-  try {
-    try {
-      return await opened(new AudioContext({ sampleRate: 16000 }), stream, close);
-    } catch {
-      return await opened(new AudioContext(), stream, close);
-    }
-  } catch (failed) {
-    close();
-    throw failed;
-  }
-}
-
-async function opened(context, stream, close) {
+  const [track] = stream.getTracks();
+  const context = new AudioContext();
+  const close = () => (track.stop(), context.close());
   try {
     if (context.sampleRate > 48000) throw new Error(`${context.sampleRate} Hz are more than the service takes.`);
     await context.audioWorklet.addModule(new URL("microphone.js", import.meta.url));
     const options = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
     const node = new AudioWorkletNode(context, "microphone", options);
     context.createMediaStreamSource(stream).connect(node);
-    const [track] = stream.getTracks();
-    return { rate: context.sampleRate, pieces: node.port, track, close: () => (close(), context.close()) };
+    return { rate: context.sampleRate, pieces: node.port, track, close };
   } catch (failed) {
-    context.close();
+    close();
     throw failed;
   }
 }
