@@ -5,7 +5,7 @@ BIN := .venv/bin
 TOO_OLD = Python 3.11 or later is needed, and $(PYTHON) is not; name another: make PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test combinations check style types arrows unit clients faults soak bench lock docs
+.PHONY: help setup demo up test combinations check style types arrows unit clients faults soak voices bench lock docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ faults: setup ## 1 000 runs under each fault: kill, pause, drain, network, outag
 
 soak: setup ## 200 live speech sessions for 10 minutes, a worker killed every 30 s: words exact, memory flat (ARGS="--sessions 20 --report soak")
 	@exec $(BIN)/pytest tests/soak --sessions 200 --minutes 10 --kill-every 30 -o faulthandler_timeout=0 $(ARGS)
+
+voices: setup ## A recorded voice through real recognisers while three workers die; whisper if its extra is installed
+	@exec env FW_TEST_VOICES=1 $(BIN)/pytest -rPs -o faulthandler_timeout=0 tests/acceptance/test_voices.py $(ARGS)
 
 bench: setup ## The measures: every benchmarks/p1_... one after the other (ARGS=--quick for a taste)
 	@$(if $(MEASURES),$(each_measure),$(call nothing,benchmarks))

@@ -10,8 +10,8 @@ How speech is heard, module by module:
     routes       the server's side: keys, faults, counting
     connection   a socket, and
     conversation   what is said on it, without one: frames in, acts out
-    engines      choose who listens: `tone_decoder` decodes words that `tones` encoded into sound, `sphinx` hears a
-                 voice, `listening` finds out which of them is needed
+    engines      choose who listens: `tone_decoder` decodes words that `tones` encoded into sound, `sphinx` and
+                 `whisper` hear a voice, `listening` finds out which of them is needed
     transcript   segments, finality and second thoughts; `messages` are their JSON
     prerecorded  the same engines for a whole file; `form`, `wav` and `formats` are its edges
 

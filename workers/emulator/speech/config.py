@@ -49,7 +49,7 @@ class SpeechRule(_Value):
 class SpeechConfig(_Value):
     """Settings of speech. Seconds are of audio unless said otherwise; `_every` counts words, 0 is never.
 
-    engine              `auto` tells `tones` from a voice by its first sounds
+    engine              `auto` tells `tones` from a voice by its first sounds; `whisper` is an extra of its own
     ids                 of segments, as JSON numbers or strings
     lists               an update has the segments from the first changed one to the last, or all of them
     words               where words stand in an update: inside segments, at the top, both or nowhere
@@ -65,7 +65,7 @@ class SpeechConfig(_Value):
     heartbeat_s         wall-clock seconds between the server's pings; None sends none
     """
 
-    engine: Literal["auto", "tones", "pocketsphinx"] = "auto"
+    engine: Literal["auto", "tones", "pocketsphinx", "whisper"] = "auto"
     ids: Literal["number", "string"] = "number"
     lists: Literal["changed", "all"] = "changed"
     words: Literal["both", "segments", "top", "none"] = "both"

@@ -5,6 +5,7 @@ from workers.emulator.speech.engine import Engine
 from workers.emulator.speech.listening import AutoEngine
 from workers.emulator.speech.sphinx import SphinxShelf
 from workers.emulator.speech.tone_decoder import ToneEngine
+from workers.emulator.speech.whisper import WhisperShelf
 
 
 class Engines:
@@ -14,6 +15,7 @@ class Engines:
         """Raises EngineMissing if the configured engine is not installed; `auto` finds out when it needs it."""
         self._kind = config.engine
         self._shelf = SphinxShelf() if config.engine == "pocketsphinx" else None
+        self._whisper = WhisperShelf() if config.engine == "whisper" else None
 
     def make(self) -> Engine:
         """A fresh engine."""
@@ -22,6 +24,8 @@ class Engines:
                 return ToneEngine()
             case "pocketsphinx":
                 return self._sphinx()
+            case "whisper":
+                return (self._whisper or WhisperShelf()).engine()
             case "auto":
                 return AutoEngine(self._sphinx)
 

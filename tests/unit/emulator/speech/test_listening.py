@@ -19,12 +19,16 @@ from workers.emulator.speech.parameters import Parameters
 from workers.emulator.speech.sphinx import SphinxShelf
 from workers.emulator.speech.state import SpeechStats
 from workers.emulator.speech.tones import WORD
+from workers.emulator.speech.whisper import WhisperShelf
 
 pytestmark = pytest.mark.requirement("EMU-02")
 
 VOICE = Path(workers.cli.demo.__file__).parent / "voice" / "sense-and-sensibility.wav"
 END = '{"checkpoint_id": "final"}'
 SAID = "had he married a more amiable woman he might have been made still more respectable than he was"
+has_whisper = pytest.mark.skipif(
+    not importlib.util.find_spec("faster_whisper"), reason="the extra `whisper` is not installed"
+)
 has_sphinx = pytest.mark.skipif(not importlib.util.find_spec("pocketsphinx"), reason="pocketsphinx is not installed")
 
 
@@ -95,6 +99,11 @@ def test_a_missing_engine_says_which_extra_has_it() -> None:
         SphinxShelf("no_such_package")
 
 
+def test_whisper_missing_says_which_extra_has_it() -> None:
+    with pytest.raises(EngineMissing, match=r"fireworks-workers\[whisper\]"):
+        WhisperShelf("no_such_package")
+
+
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_a_connection_whose_voice_nobody_can_hear_ends_with_an_error(at_the_end: bool) -> None:
     talk = Conversation(SpeechConfig(), Parameters(), SpeechFaults(), lambda: AutoEngine(_missing), SpeechStats())
@@ -135,4 +144,18 @@ def test_a_closed_engine_hears_nothing_more() -> None:
     engine = Engines(SpeechConfig(engine="pocketsphinx")).make()
     engine.close()
     engine.close()
+    assert engine.feed(silence(1)) == engine.finish() == Hypothesis()
+
+
+@has_whisper
+@pytest.mark.long
+def test_whisper_settles_words_as_it_hears_them_and_never_twice() -> None:
+    engine = Engines(SpeechConfig(engine="whisper")).make()
+    settled = [word for piece in frames(read_wav(VOICE.read_bytes())) for word in engine.feed(piece).settled]
+    early = len(settled)
+    settled += engine.finish().settled
+    engine.close()
+    assert early >= 5
+    assert all(one.end <= other.start for one, other in pairwise(settled))
+    assert [word.text.lower().strip(".,") for word in settled] == SAID.split()
     assert engine.feed(silence(1)) == engine.finish() == Hypothesis()
