@@ -66,4 +66,4 @@ def test_versions_and_hashes_are_those_of_the_lock():
 def test_an_unknown_extra_is_refused_by_name():
     done = cut("wroker")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no extra 'wroker'; there are sql, worker, emulator, mcp, all, and 'build'" in done.stderr
+    assert "no extra 'wroker'; there are sql, worker, emulator, whisper, mcp, all, and 'build'" in done.stderr
