@@ -21,6 +21,7 @@ from vine import promise
 
 from workers.pool.endings import StopReason
 from workers.pool.executor import DaemonExecutor
+from workers.pool.garbage import spare_what_stays
 from workers.pool.gate import Gate
 from workers.pool.hooks import PoolHooks, hooks_of
 from workers.pool.job import Job
@@ -95,6 +96,7 @@ class TaskPool(BasePool):
                 self._shut_down(drain_s=0.0)
                 refuse(f"{getattr(hook, '__qualname__', hook)} failed: {type(exc).__name__}: {exc}")
         worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        spare_what_stays()
 
     def did_start_ok(self) -> bool:
         """Whether the loop runs."""

@@ -32,6 +32,12 @@ def test_coroutines_share_one_loop_and_one_backend(worker: Worker) -> None:
     assert len({place["backend"] for place in places}) == 1
 
 
+def test_what_a_worker_has_before_its_first_task_is_no_garbage_to_look_for(worker: Worker) -> None:
+    place = worker.result("where")
+    assert place["spared"] > 50_000
+    assert place["young"] == 10_000
+
+
 def test_chains_and_links_work_around_async_bodies(worker: Worker, name: str) -> None:
     chained = chain(worker.sign("add", 1, 2), worker.sign("add", 3), app=worker.app)
     assert worker.sent(chained.apply_async()).get() == 6

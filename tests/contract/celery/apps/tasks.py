@@ -1,6 +1,7 @@
 """The app with every kind of body that the pool must cope with."""
 
 import asyncio
+import gc
 import threading
 from contextvars import ContextVar
 from functools import cache
@@ -97,6 +98,8 @@ async def where() -> dict[str, Any]:
         "loop": type(asyncio.get_running_loop()).__module__,
         "thread": threading.current_thread().name,
         "backend": id(app.backend),
+        "spared": gc.get_freeze_count(),
+        "young": gc.get_threshold()[0],
     }
 
 
