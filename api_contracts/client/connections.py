@@ -7,7 +7,7 @@ by redis-py, which looks for an end of the stream only: each of them would fail 
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-Command = Sequence[str | int | bytes]
+Command = tuple[str | int | bytes, ...]
 
 
 class _Frank(AbstractConnection):
@@ -133,13 +133,20 @@ def pool_of(url: str, **options: Any) -> Pool:
     return Pool(**said)
 
 
-def _packed(command: Command) -> bytes:
+def _spelled(command: tuple[Any, ...]) -> bytes:
     """Return a command as it goes over the line (RESP: an array of bulk strings)."""
     parts = [b"*%d\r\n" % len(command)]
     for each in command:
         value = each if isinstance(each, bytes) else str(each).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(value), value))
     return b"".join(parts)
+
+
+_packed: Callable[[tuple[Any, ...]], bytes] = _spelled
+try:
+    from hiredis import pack_command as _packed
+except ImportError:  # it comes with the worker (docs/decisions/0006); whoever only enqueues has little to pack
+    pass
 
 
 @contextmanager
