@@ -75,7 +75,7 @@ _PAUSE_S = 0.5
 """Between tries to reach a store that is away."""
 
 
-OF_NO_EFFECT: Final = (RunIgnored, RunConflicted)
+OF_NO_EFFECT: Final[frozenset[type[EventData]]] = frozenset((RunIgnored, RunConflicted))
 """What tells of a letter that changed nothing."""
 
 
@@ -204,6 +204,8 @@ class Driver:
         await self._something.wait()
         self._something.clear()
         facts, self._facts = self._facts, []
+        if len(facts) == 1:
+            return facts
         # After an outage much has come together: what came is decided before the time that passed, or a session would
         # take for silence what it was told meanwhile.
         awake = [fact for fact in facts if isinstance(fact, Woke)]
@@ -249,7 +251,7 @@ class Driver:
             await self._park(park)
 
     def _is_worth_telling(self, event: EventData) -> bool:
-        if not isinstance(event, OF_NO_EFFECT):
+        if type(event) not in OF_NO_EFFECT:
             return True
         self._told += 1
         if self._told == MOST_TOLD:

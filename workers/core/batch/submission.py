@@ -30,7 +30,7 @@ from workers.core.batch.result import result_of
 from workers.core.batch.settling import Fact, Settler
 from workers.core.batch.state import BatchState, Shard
 from workers.core.runs import signals
-from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of, soonest
 from workers.core.runs.frame import (
     HOLD_S,
     Action,
@@ -84,8 +84,7 @@ class BatchSubmission:
     @property
     def deadline(self) -> float | None:
         """See `Machine`."""
-        times = [self._wake_at, self._force_at, self._run_deadline()]
-        return min((at for at in times if at is not None), default=None)
+        return soonest(self._wake_at, self._force_at, self._run_deadline())
 
     def fold(self, event: EventData, at: float) -> None:
         """See `Machine`."""

@@ -11,7 +11,7 @@ from workers.core.chat import acts
 from workers.core.chat.assembler import Answer
 from workers.core.chat.tries import Tries
 from workers.core.retry import RUN_BUDGET
-from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of, soonest
 from workers.core.runs.frame import Action, Begin, Draining, Emit, Release, SignalArrived, Woke
 
 
@@ -55,8 +55,7 @@ class Asking(ABC):
     @property
     def deadline(self) -> float | None:
         """See `Machine`."""
-        times = (self._asked.retry_at, self._force_at, self._run_deadline(), *self._alarms())
-        return min((t for t in times if t is not None), default=None)
+        return soonest(self._asked.retry_at, self._force_at, self._run_deadline(), *self._alarms())
 
     def fold(self, event: EventData, at: float) -> None:
         """See `Machine`."""

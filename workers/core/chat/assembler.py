@@ -4,7 +4,7 @@ Pure. It judges how the answer ended; it does not know what is done with calls, 
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
@@ -13,8 +13,8 @@ from api_contracts.failure import Category, Failure
 from workers.core.chat.fragments import Call, CallFragments
 from workers.core.chat.thought import ThoughtSplitter
 
-_CHOICE_DETAILS: Final = ("logprobs", "token_ids", "raw_output", "prompt_token_ids")
-_DETAILS: Final = ("service_tier", "perf_metrics", "prompt_token_ids")
+_CHOICE_DETAILS: Final = frozenset(("logprobs", "token_ids", "raw_output", "prompt_token_ids"))
+_DETAILS: Final = frozenset(("service_tier", "perf_metrics", "prompt_token_ids"))
 """What a request may ask for beside the answer, in a choice and in a chunk; `prompt_token_ids` is in either (WIRE 1.5,
 1.6)."""
 
@@ -87,9 +87,8 @@ class _Choice:
         """Take in what one chunk adds; return what of it is for people to see."""
         if reason := choice.get("finish_reason"):
             self.reason = str(reason)
-        for name in _CHOICE_DETAILS:
-            if choice.get(name):
-                _gather(self.details, name, choice[name])
+        if not _CHOICE_DETAILS.isdisjoint(choice):
+            _gather_from(choice, _CHOICE_DETAILS, self.details)
         text, reasoning = self._said(choice.get("delta"))
         if self.reason and not self._opening.over:
             text, reasoning = self._with_held(text, reasoning)
@@ -174,9 +173,8 @@ class DeltaAssembler:
         if not self._id:
             self._id = _text(chunk.get("id"))
             self._model = _text(chunk.get("model"))
-        for name in _DETAILS:
-            if chunk.get(name):
-                _gather(self._details, name, chunk[name])
+        if not _DETAILS.isdisjoint(chunk):
+            _gather_from(chunk, _DETAILS, self._details)
         choices = chunk.get("choices")
         if not choices or not isinstance(choices, list):
             return None
@@ -285,6 +283,12 @@ class DeltaAssembler:
             reasoning_tokens=_tokens(sum(len(piece) for choice in choices for piece in choice.reasoning)),
             estimated=True,
         )
+
+
+def _gather_from(said: Mapping[str, Any], names: Iterable[str], into: dict[str, Any]) -> None:
+    for name in names:
+        if said.get(name):
+            _gather(into, name, said[name])
 
 
 def _gather(into: dict[str, Any], name: str, new: Any) -> None:

@@ -33,6 +33,7 @@ _SETTLES: Final[dict[type[EventData], CallState]] = {
     chat.CallOutcomeUnknown: "outcome_unknown",
 }
 
+_PIECES: Final = frozenset((chat.ChatDelta, chat.ChatReasoning))
 _SUCCEEDED: Final = "The call succeeded."
 _ASKED_AGAIN: Final = (
     "That is not the form that was asked for: {why}. Answer again, in that form and with nothing else."
@@ -140,6 +141,9 @@ class ChatState(Living):
 
     def fold(self, event: EventData, at: float) -> None:
         """Take one event written at `at`; types that mean nothing to a chat are passed over."""
+        if type(event) in _PIECES:  # most of all events, and it says nothing of anything else
+            self._fold_piece(event, at)
+            return
         self.fold_life(event, at)
         match event:
             case runs.RunStarted() | runs.RunResumed():
@@ -156,7 +160,7 @@ class ChatState(Living):
             case _ if event.TYPE.startswith("tool."):
                 self._fold_call(event)
             case _:
-                self._fold_answer(event, at)
+                self._fold_answer(event)
 
     def open_calls(self) -> list[Call]:
         """Return the calls that are reserved and have no result yet: in the background, then of the present batch."""
@@ -208,18 +212,19 @@ class ChatState(Living):
             case _:
                 pass
 
-    def _fold_answer(self, event: EventData, at: float) -> None:
+    def _fold_piece(self, event: EventData, at: float) -> None:
+        self.visible = True
+        if type(event) is chat.ChatDelta:
+            self.said.append(event.text)
+            self.first_delta_at = self.first_delta_at or at
+
+    def _fold_answer(self, event: EventData) -> None:
         match event:
             case chat.ChatRequested():
                 self.round, self.attempt, self.asking = event.round, event.attempt, True
                 self.said, self.visible, self.retry_at, self.interrupted = [], False, None, False
                 self.unanswered, self.answer, self.held_until = False, None, None
                 self._tell()
-            case chat.ChatDelta() | chat.ChatReasoning():
-                self.visible = True
-                if isinstance(event, chat.ChatDelta):
-                    self.said.append(event.text)
-                    self.first_delta_at = self.first_delta_at or at
             case chat.ChatReplaced(mismatch=str() as why):
                 self.messages.append({"role": "user", "content": _ASKED_AGAIN.format(why=why)})
                 self.answer, self.repairs = None, self.repairs + 1

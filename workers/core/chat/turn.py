@@ -42,7 +42,7 @@ from workers.core.chat.recovery import with_calls
 from workers.core.chat.state import ChatState
 from workers.core.chat.talk import Talk, bad_settings
 from workers.core.chat.toolset import Find, ToolSet
-from workers.core.runs.deadline import DEADLINE_EXCEEDED
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, soonest
 from workers.core.runs.frame import Begin, Finish
 from workers.core.text import storable
 
@@ -80,8 +80,7 @@ class ChatTurn(Heeding):
             return super().deadline
         if self._talk.is_opening:
             return None
-        times = (*self._talk.alarms, self._force_at, self._run_deadline())
-        return min((t for t in times if t is not None), default=None)
+        return soonest(*self._talk.alarms, self._force_at, self._run_deadline())
 
     def _alarms(self) -> tuple[float | None, ...]:
         return (self._park_at, *self._calls.deadlines())

@@ -1,4 +1,4 @@
-"""The time that a request gives its run (`deadline_s`). Pure."""
+"""The time that a request gives its run (`deadline_s`), and which of several comes first. Pure."""
 
 from typing import Final
 
@@ -15,3 +15,12 @@ def deadline_of(since: float, deadline_s: float | None) -> float | None:
     `since`: when it was queued; for a run that was reopened, when that was: it gets its time anew.
     """
     return None if deadline_s is None else since + deadline_s
+
+
+def soonest(*times: float | None) -> float | None:
+    """Return the first of the times, or None where each is None. Asked for after every fact: no generator for it."""
+    first: float | None = None
+    for time in times:
+        if time is not None and (first is None or time < first):
+            first = time
+    return first

@@ -3,10 +3,14 @@ when its time counts. One fold for all of them.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from api_contracts import runs
 from api_contracts.runs import EventData
 from workers.core.runs.frame import later_id
+
+_BEGINNINGS: Final = frozenset((runs.RunStarted, runs.RunResumed))
+_ENDS: Final = frozenset((runs.RunCompleted, runs.RunFailedEvent, runs.RunCancelled))
 
 
 @dataclass(slots=True)
@@ -27,14 +31,12 @@ class Living:
 
     def fold_life(self, event: EventData, at: float) -> None:
         """Take what an event written at `at` says of the run's lives; a kind of work folds the rest."""
-        if (letter := getattr(event, "inbox", None)) is not None:
+        # Every event passes here, and pydantic's own `getattr` and `isinstance` take a microsecond each.
+        if (letter := vars(event).get("inbox")) is not None:
             self.cursor = later_id(self.cursor, letter)
-        match event:
-            case runs.RunStarted() | runs.RunResumed():
-                self.started_at = self.started_at or at
-                self.counts_from = at if self.reopened else self.counts_from
-                self.reopened = False
-            case runs.RunCompleted() | runs.RunFailedEvent() | runs.RunCancelled():
-                self.reopened = True
-            case _:
-                pass
+        if type(event) in _BEGINNINGS:
+            self.started_at = self.started_at or at
+            self.counts_from = at if self.reopened else self.counts_from
+            self.reopened = False
+        elif type(event) in _ENDS:
+            self.reopened = True

@@ -22,7 +22,7 @@ from api_contracts.failure import Failure
 from api_contracts.runs import EventData
 from api_contracts.stt import EndReason, SttOptions, SttRequest
 from workers.core.runs import signals
-from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of, soonest
 from workers.core.runs.frame import Action, Begin, Draining, Release, SignalArrived, Woke, later_id
 from workers.core.stt import acts, waiting
 from workers.core.stt.controls import control_in, given_in, options_in
@@ -65,8 +65,7 @@ class SttSession:
         """See `Machine`."""
         if self._over:
             return None
-        times = [self._late_at, self._usage_at, *self._wire.deadlines(), *self._limits().values()]
-        return min([at for at in times if at is not None], default=None)
+        return soonest(self._late_at, self._usage_at, *self._wire.deadlines(), *self._limits().values())
 
     def fold(self, event: EventData, at: float) -> None:
         """See `Machine`."""

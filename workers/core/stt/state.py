@@ -77,7 +77,9 @@ class SttState:
 
     def fold(self, event: EventData, at: float) -> None:
         """Take one event written at `at`; types that mean nothing to a session are passed over."""
-        if (letter := getattr(event, "inbox", None)) is not None:
+        if type(event) is stt.SttInterim:  # most of all events, and it leaves nothing behind
+            return
+        if (letter := vars(event).get("inbox")) is not None:
             self.cursor = later_id(self.cursor, letter)
         match event:
             case stt.SttFinal():

@@ -10,7 +10,7 @@ from api_contracts.runs import EventData, Status
 from api_contracts.stt_files import SttFileRequest, SttReplaced, SttRequested, SttTranscribed
 from workers.core.retry import pause_s
 from workers.core.runs import signals
-from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of
+from workers.core.runs.deadline import DEADLINE_EXCEEDED, deadline_of, soonest
 from workers.core.runs.frame import HOLD_S, Action, Begin, Draining, Emit, Finish, Park, Release, SignalArrived, Woke
 from workers.core.stt.files.acts import AskTranscript, StopAsking, TranscriptCame, TranscriptFailed
 from workers.core.stt.files.answer import Transcript
@@ -37,8 +37,7 @@ class FileTranscription:
     @property
     def deadline(self) -> float | None:
         """See `Machine`."""
-        times = (self.state.retry_at, self._force_at, self._run_deadline())
-        return min((t for t in times if t is not None), default=None)
+        return soonest(self.state.retry_at, self._force_at, self._run_deadline())
 
     def fold(self, event: EventData, at: float) -> None:
         """See `Machine`."""
