@@ -88,7 +88,9 @@ class World(Cluster):
                 self.one_more(name)
         for name in WORKERS:
             self.named(name).ready()
-        self.named("tools").ready()
+        # A plain Celery worker, which kombu ends when it loses its broker with a message unacknowledged (QUEUE 2.2):
+        # whoever runs one starts it again.
+        self.keep(lambda _: self.tool_service(), "tools")
         self.named("beat").ready("beat: Starting...")
         return self
 
@@ -102,11 +104,11 @@ class World(Cluster):
         process.kill()
 
     def died(self) -> list[str]:
-        """Return who died without being told to."""
+        """Return who of ours died without being told to."""
         return [
             f"{each.name} {each.popen.returncode}"
             for each in self.processes
-            if not each.lives and each.pid not in self.killed
+            if not each.lives and each.pid not in self.killed and each.name != "tools"
         ]
 
 
