@@ -10,7 +10,7 @@ from tests.sim.plan import KINDS, Kind, Plan
 from tests.sim.planted import BUGS, planted
 from tests.sim.playing import SCENARIOS, every, every_pair, play, sampled, searched
 
-SAMPLES = 60
+SAMPLES = 40
 """Of each scenario here; `python -m tests.sim` plays new ones for a minute."""
 FOUND_WITHIN = 1_000
 """Schedules after which a planted bug must be found."""
