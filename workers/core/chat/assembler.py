@@ -4,7 +4,7 @@ Pure. It judges how the answer ended; it does not know what is done with calls, 
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
@@ -285,10 +285,11 @@ class DeltaAssembler:
         )
 
 
-def _gather_from(said: Mapping[str, Any], names: Iterable[str], into: dict[str, Any]) -> None:
-    for name in names:
-        if said.get(name):
-            _gather(into, name, said[name])
+def _gather_from(said: Mapping[str, Any], names: Container[str], into: dict[str, Any]) -> None:
+    """Gather what is named, in the order in which it was said: that of a set differs from process to process."""
+    for name, value in said.items():
+        if value and name in names:
+            _gather(into, name, value)
 
 
 def _gather(into: dict[str, Any], name: str, new: Any) -> None:
