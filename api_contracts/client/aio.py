@@ -43,6 +43,7 @@ class AsyncClient:
         # A pool that is used up makes callers wait, instead of failing them.
         pool = pool_of(self.settings.redis_url, timeout=None, socket_timeout=_BLOCK_S + 5, socket_connect_timeout=5)
         self._redis = Redis.from_pool(pool)
+        self._lines = pool
         self._publisher = Publisher(self.settings.broker, self.settings.signing)
         self._sql = SqlResults(self.settings.database_url) if self.settings.database_url else None
         self.chat = AsyncChat(self)
@@ -184,11 +185,10 @@ class AsyncClient:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _script(self, call: ScriptCall) -> str:
-        reply: Any
         with named():
-            try:
-                script = self._redis.register_script(call.script)
-                reply = await self._redis.evalsha(script.sha, len(call.keys), *call.keys, *call.args)
-            except NoScriptError:
-                reply = await self._redis.eval(call.script, len(call.keys), *call.keys, *call.args)
+            (reply,) = await self._lines.converse([call.spelled()])
+            if isinstance(reply, NoScriptError):
+                (reply,) = await self._lines.converse([call.spelled(whole=True)])
+            if isinstance(reply, Exception):
+                raise reply
         return str(reply.decode())

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal
 
@@ -32,6 +33,17 @@ class ScriptCall:
     script: str
     keys: tuple[str, ...]
     args: tuple[str | int | bytes, ...]
+
+    def spelled(self, *, whole: bool = False) -> tuple[str | int | bytes, ...]:
+        """Return the command for Redis; `whole` sends the text, for a server that has forgotten it."""
+        how = ("EVAL", self.script) if whole else ("EVALSHA", sha_of(self.script))
+        return *how, len(self.keys), *self.keys, *self.args
+
+
+@cache
+def sha_of(script: str) -> str:
+    """Return the name under which Redis keeps a script."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 def load(package: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
@@ -113,7 +114,9 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
+@cache
 def _writer() -> str:
+    """Return who submits. It is looked up in the folders of what is installed: most of a submission's time."""
     try:
         return f"client {version('fireworks-workers')}"
     except PackageNotFoundError:

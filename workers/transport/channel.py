@@ -5,7 +5,8 @@ Owns what differs from kombu's: reading a list entry, closing, acknowledging aft
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from queue import Empty
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import redis
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS as RedisQoS
 from kombu.transport.redis import Transport as RedisTransport
+from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps
 
@@ -21,6 +23,7 @@ from workers.transport import bindings, letters
 from workers.transport.envelope import Undecodable, check_envelope, glimpse, most_entry_bytes, read_entry
 from workers.transport.inspection import MESSAGE_BYTES
 from workers.transport.letters import Letter, Refused
+from workers.transport.noting import Note
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,40 @@ _OUTAGES: Final = tuple(
 
 
 class QoS(RedisQoS):
-    """Acknowledgements. A message that is rejected for good becomes a dead letter."""
+    """Acknowledgements. A message that is rejected for good becomes a dead letter.
+
+    What is unacknowledged is noted in Redis, so that it can be delivered again. Used by the consumer's thread.
+    """
+
+    _defers = False
+    _note: Note | None = None
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Have the notes of messages that are delivered within sent as ever, and Redis' answer read at the end: the
+        task begins meanwhile. kombu waits for it, a trip to Redis for each message before anyone sees it.
+        """
+        self._defers = True
+        try:
+            yield
+        finally:
+            self._defers = False
+            self._settle()
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a message that is being delivered."""
+        self._settle()
+        if self._defers and (note := Note.sent(self.channel, message, delivery_tag)):
+            self._note = note
+            VirtualQoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+    def _settle(self) -> None:
+        """See to it that what was delivered is noted. Where the line broke it is noted over another one."""
+        note, self._note = self._note, None
+        if note is not None and not note.is_kept():
+            super().append(note.message, note.tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge; on a channel that is gone, over a connection made for it, and quietly.
@@ -212,7 +248,8 @@ class Channel(RedisChannel):
             self._bury_entry(queue, entry, exc)
             return
         try:
-            self.connection._deliver(message, queue)  # noqa: SLF001 - kombu's own way in
+            with self.qos.deferring():
+                self.connection._deliver(message, queue)  # noqa: SLF001 - kombu's own way in
         except (*_OUTAGES, MemoryError):
             raise
         except Exception as exc:

@@ -7,7 +7,6 @@ none yet.
 In runs whose ids begin with `needs` it writes events that the present release must not pass over.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -68,4 +67,3 @@ EventData.to_json = _to_json  # type: ignore[method-assign]
 RedisRuns.append = _append  # type: ignore[method-assign]
 CeleryBell.ring = _ring  # type: ignore[method-assign]
 appender.APPEND = _script = appender.APPEND.replace("return {'ok', seq}", _MOOD)
-scripts._SHA[_script] = hashlib.sha1(_script.encode(), usedforsecurity=False).hexdigest()

@@ -109,3 +109,43 @@ def test_a_message_rejected_for_good_is_a_dead_letter(connection: kombu.Connecti
     with redis.Redis.from_url(own_valkey.url) as client:
         assert client.llen("fw:dead-letters") == 1
         assert client.hlen(keys.UNACKED) == 1
+
+
+def noted(server: EmbeddedValkey) -> int:
+    """How many messages come again should this process die."""
+    with redis.Redis.from_url(server.url) as client:
+        return int(client.hlen(keys.UNACKED))
+
+
+def test_a_message_is_noted_when_it_was_delivered(connection: kombu.Connection, own_valkey: EmbeddedValkey) -> None:
+    messages = fetched(connection)
+    assert noted(own_valkey) == 2
+    messages[0].ack()
+    assert noted(own_valkey) == 1
+
+
+def test_a_note_whose_line_breaks_is_made_over_another(
+    connection: kombu.Connection, own_valkey: EmbeddedValkey
+) -> None:
+    channel = connection.default_channel
+
+    def hang_up(_: kombu.Message) -> None:
+        channel.pool.disconnect()
+        with redis.Redis.from_url(own_valkey.url) as client:
+            client.delete(keys.UNACKED)  # as if what was sent had never come there
+
+    consumer = kombu.Consumer(channel, [kombu.Queue("q", channel=channel)], on_message=hang_up)
+    consumer.consume()
+    connection.Producer().publish({}, routing_key="q")
+    connection.drain_events(timeout=5)
+    assert noted(own_valkey) == 1
+
+
+def test_a_note_that_is_refused_leaves_the_message_with_its_task(
+    connection: kombu.Connection, own_valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis.Redis.from_url(own_valkey.url) as client:
+        client.set(keys.UNACKED, "a stranger's")
+    messages = fetched(connection)
+    assert [message.payload["n"] for message in messages] == [0, 1]
+    assert caplog.text.count("is not noted as unacknowledged") == 2

@@ -1,13 +1,12 @@
 """The service's own scripts, run by EVALSHA and loaded again when Redis forgot them."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from api_contracts.client.scripts import RETRY, SIGNAL, SUBMIT, ScriptCall, load
+from api_contracts.client.scripts import ScriptCall, load
 from workers.adapters.redis.connection import converse
 
 _PACKAGE = "workers.adapters.redis"
@@ -27,14 +26,6 @@ BREAKER_FAILED = load(_PACKAGE, "breaker_failed")
 LIMITS = load(_PACKAGE, "limits")
 BUDGET_RESERVE = load(_PACKAGE, "budget_reserve")
 BUDGET_SETTLE = load(_PACKAGE, "budget_settle")
-
-_SHA = {
-    script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    for script in (
-        *(ACQUIRE, MEND, APPEND, RENEW, RELEASE, PARK, ANNOUNCE, CLAIM, WAITING, SETTLE, SUBMIT, SIGNAL, RETRY, HOLD),
-        *(BREAKER_ENTER, BREAKER_FAILED, LIMITS, BUDGET_RESERVE, BUDGET_SETTLE),
-    )
-}
 
 
 async def run_all(redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
@@ -76,6 +67,4 @@ async def run(redis: Redis, call: ScriptCall) -> Any:
 
 
 async def _pipelined(redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
-    return await converse(
-        redis, [("EVALSHA", _SHA[call.script], len(call.keys), *call.keys, *call.args) for call in calls]
-    )
+    return await converse(redis, [call.spelled() for call in calls])
