@@ -53,7 +53,8 @@ class Granted:
     """The lease is ours; the journal ends at `seq`. `deaths` is how many owners in a row were lost.
 
     `cancelled`: a letter of the inbox asks the run to end. `retry`: the last letter by which an operator retried it.
-    `damaged`: what is kept of it was mended, and may lack what was done: it must not go on.
+    `damaged`: what is kept of it was mended, and may lack what was done: it must not go on. `first`: the event of a
+    journal that has but one, if the store gave it along.
     """
 
     lease: Lease
@@ -62,6 +63,7 @@ class Granted:
     cancelled: bool = False
     retry: str | None = None
     damaged: bool = False
+    first: Event | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 The message is only a doorbell. Whatever it says twice, late or wrongly, the journal decides.
 """
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -154,8 +155,7 @@ class Reception:
             return Unreachable(str(exc))
         match found:
             case Granted():
-                await accept()
-                return await self._serve_leased(message, found)
+                return await self._serve_leased(message, found, accept)
             case Held(owner):
                 return Dropped(f"held by {owner}")
             case Asleep():
@@ -204,11 +204,15 @@ class Reception:
         await self._services.store.signal(message.run_id, "conflict", {"digest": queued.digest}, queued.digest)
         return None
 
-    async def _serve_leased(self, message: Message, granted: Granted) -> Outcome:
-        """Drive. The message is acknowledged by now: should this fail, the lease runs out and a sweeper rings."""
+    async def _serve_leased(self, message: Message, granted: Granted, accept: Callable[[], Awaitable[None]]) -> Outcome:
+        """Have the message acknowledged, and drive: should this fail, the lease runs out and a sweeper rings."""
         driver, lease, life = None, granted.lease, None
+        accepting = asyncio.ensure_future(accept())  # Celery's thread is told while the journal is read
         try:
-            driver, queued_at, letters, life = await self._driver(message, granted)
+            try:
+                driver, queued_at, letters, life = await self._driver(message, granted)
+            finally:
+                await accepting
             self._drivers[message.run_id] = driver
             self._keeper.hold(lease, driver.lost)
             if self._force_at is not None:
@@ -228,7 +232,8 @@ class Reception:
     async def _driver(self, message: Message, granted: Granted) -> tuple[Driver, float, list[Letter], Life]:
         run_id = message.run_id
         # What stands behind the lease's seq no owner has written.
-        events = [event for event in await self._services.store.read(run_id) if event.seq <= granted.seq]
+        journal = [granted.first] if granted.first else await self._services.store.read(run_id)
+        events = [event for event in journal if event.seq <= granted.seq]
         queued_at = events[0].at / 1000 if events else self._services.clock.now()
         queued = queued_in(events) or RunQueued(kind=message.kind, digest="")
         request, is_damaged = await self._request(run_id, queued)

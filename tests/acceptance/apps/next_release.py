@@ -17,7 +17,7 @@ api_contracts.SCHEMA_VERSION = LATER = api_contracts.SCHEMA_VERSION + 1  # befor
 
 from api_contracts.runs import EventData, RunQueued, Status  # noqa: E402 - it is of the later version from here on
 from workers.adapters.celery.bell import CeleryBell  # noqa: E402
-from workers.adapters.redis import appender, scripts  # noqa: E402
+from workers.adapters.redis import appender  # noqa: E402
 from workers.adapters.redis.store import RedisRuns  # noqa: E402
 from workers.app import app  # noqa: E402
 from workers.ports import Lease  # noqa: E402

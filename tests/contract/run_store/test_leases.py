@@ -15,6 +15,16 @@ async def test_the_first_who_asks_gets_the_run_and_the_others_hear_who_has_it(wo
     assert await world.store.acquire(run_id, "bob", "") == Held("ann")
 
 
+async def test_a_run_that_nobody_has_begun_comes_with_its_journal_and_no_other_does(world: World) -> None:
+    run_id, granted = await given_held_run(world, "ann")
+    assert [granted.first] == await world.store.read(run_id)
+    await world.store.append(granted.lease, granted.seq, [Said(text="a")])
+    await world.pass_time(TIMING.lease_s)
+    again = await world.store.acquire(run_id, "bob", "")
+    assert isinstance(again, Granted)
+    assert again.first is None
+
+
 @pytest.mark.requirement("RUN-10")
 async def test_a_duplicate_message_in_the_same_process_finds_the_run_held(world: World) -> None:
     run_id, granted = await given_held_run(world, "ann")

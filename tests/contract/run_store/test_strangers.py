@@ -90,6 +90,17 @@ async def test_a_run_whose_lease_is_damaged_is_said_to_be_and_can_be_ended_once_
     assert await world.store.acquire(run_id, "cat", "") == Finished("failed", announced=True)
 
 
+async def test_no_strangers_word_comes_with_a_lease(redis: RedisWorld) -> None:
+    found = []
+    for command in (("XADD", "2-0", "seq", "2"), ("DEL",), ("SET", "mine")):
+        run_id = await given_run(redis)
+        if command[0] != "XADD":
+            await redis.redis.delete(keys.events(run_id))
+        await redis.redis.execute_command(command[0], keys.events(run_id), *command[1:])
+        found.append(await redis.store.acquire(run_id, "ann", ""))
+    assert [(type(each), getattr(each, "first", "")) for each in found] == [(Granted, None)] * 3
+
+
 async def test_a_journal_that_is_no_stream_any_more_is_damage_too(redis: RedisWorld) -> None:
     run_id, granted = await given_held_run(redis)
     await redis.redis.set(keys.events(run_id), "mine", ex=900)

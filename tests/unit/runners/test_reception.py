@@ -33,6 +33,13 @@ class RefusingKinds:
         return refusal(run_id, queued.kind, REFUSED)
 
 
+async def begun_before(cell: Cell, run_id: str) -> None:
+    """Have the run be one whose worker died when it had begun it: its journal is read again."""
+    await cell.store.acquire(run_id, "gone", "")
+    await cell.store.append(Lease(run_id, 1, "gone"), 1, [RunStarted(owner="gone")])
+    await cell.pass_time(TIMING.lease_s)
+
+
 def failed(outcome: object, code: str) -> bool:
     return isinstance(outcome, Ended) and outcome.failure is not None and outcome.failure.code == code
 
@@ -267,10 +274,8 @@ async def test_a_run_whose_request_nobody_has_is_said_to_be_lost() -> None:
 async def test_a_journal_that_cannot_be_read_ends_the_run_as_our_defect() -> None:
     cell = Cell()
     run_id = await cell.submitted()
-    await cell.store.acquire(run_id, "gone", "")
-    await cell.store.append(Lease(run_id, 1, "gone"), 1, [RunStarted(owner="gone")])
+    await begun_before(cell, run_id)
     cell.store._runs[run_id].events.append(cell.store._runs[run_id].events[1].model_copy(update={"seq": 3, "data": {}}))
-    await cell.pass_time(TIMING.lease_s)
     assert failed(await cell.worker().serve(run_id), "internal")
     assert (await cell.types(run_id))[-2:] == ["run.resumed", "run.failed"]
 
@@ -317,6 +322,7 @@ async def test_once_accepted_a_message_never_comes_again_but_its_run_does(call: 
     cell = Cell(MemoryModel(says("a")))
     run_id = new_run_id()
     await cell.submitted(run_id, **LARGE)
+    await begun_before(cell, run_id)
     ann, bob = cell.worker("ann"), cell.worker("bob")
     ann.line.away.add(call)
     assert isinstance(await ann.serve(run_id), Dropped)
@@ -339,6 +345,24 @@ async def test_a_message_is_accepted_exactly_once_and_only_with_the_lease() -> N
     await worker.reception.serve(worker.message(run_id), accept)
     assert len(held) == 1
     assert "ann" in str(held[0]), "the lease was ours when the message was accepted"
+
+
+@pytest.mark.requirement("RUN-10")
+async def test_celery_is_told_of_the_message_while_sql_is_asked_about_the_run() -> None:
+    cell = Cell(MemoryModel(says("a")))
+    run_id = await cell.submitted()
+    worker, is_asked, remembered = cell.worker(), asyncio.Event(), cell.archive.remembered
+
+    async def ask(asked: str) -> Any:
+        is_asked.set()
+        return await remembered(asked)
+
+    async def accept() -> None:
+        await is_asked.wait()
+
+    cell.archive.remembered = ask  # type: ignore[method-assign]
+    serving = asyncio.create_task(worker.reception.serve(worker.message(run_id), accept))
+    assert isinstance(await end_of(serving), Ended)
 
 
 # -- draining ----------------------------------------------------------------------------------------------------------

@@ -145,7 +145,8 @@ class MemoryRuns:
         run.epoch, run.owner, run.looks = run.epoch + 1, owner, 0
         run.until = self._due[run_id] = self._clock.now() + self._timing.lease_s
         lease = Lease(run_id, run.epoch, owner)
-        return Granted(lease, len(run.events), run.deaths, run.cancelled, run.retry, run.mended)
+        first = run.events[0] if len(run.events) == 1 else None
+        return Granted(lease, len(run.events), run.deaths, run.cancelled, run.retry, run.mended, first)
 
     async def mend(self, run_id: str) -> None:
         """See the port."""

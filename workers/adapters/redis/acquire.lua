@@ -37,4 +37,7 @@ redis.call('ZADD', KEYS[2], till, ARGV[1])
 wait_no_more()
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 for i = 3 + ARGV[6], #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[5]) end
-return {'granted', epoch, tonumber(lease[4]), deaths, lease[10] or '', lease[11] or '', lease[12] or ''}
+-- A run that nobody has begun has one event, and whoever begins it asks for that next.
+local first = lease[4] == '1' and redis.pcall('XRANGE', KEYS[3 + ARGV[6]], '-', '+', 'COUNT', 2) or {}
+if first.err then first = {} end
+return {'granted', epoch, tonumber(lease[4]), deaths, lease[10] or '', lease[11] or '', lease[12] or '', first}

@@ -89,10 +89,12 @@ class RedisRuns:
         with mapped():
             reply = await self._scripts.ask(call)
         match reply:
-            case [b"granted", epoch, seq, deaths, cancelled, retry, damaged]:
+            case [b"granted", epoch, seq, deaths, cancelled, retry, damaged, entries]:
                 letter = retry.decode().partition(":")[2] or None
-                lease_ = Lease(run_id, int(epoch), owner)
-                return Granted(lease_, int(seq), int(deaths), cancelled == b"1", letter, damaged == b"1")
+                return Granted(
+                    Lease(run_id, int(epoch), owner), int(seq), int(deaths), cancelled == b"1", letter,
+                    damaged == b"1", _first_of(entries),
+                )  # fmt: skip
             case [b"held", holder]:
                 return Held(holder.decode(errors="replace"))
             case [b"damaged"]:
@@ -297,6 +299,15 @@ class RedisRuns:
             (keys.lease(run_id), keys.due(run_id[-1]), *_waiting(run_id)),
             (run_id, int(first * 1000), int(longest * 1000)),
         )
+
+
+def _first_of(entries: Any) -> Event | None:
+    """Return the event of a journal that has one; None where something else is in it, too."""
+    if len(entries) != 1:
+        return None
+    ((entry_id, fields),) = entries
+    event = Event.from_entry(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+    return event if event is not None and event.seq == 1 else None
 
 
 def _claimed(run_id: str, reply: list[bytes]) -> Claimed | None:
