@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -10,6 +11,7 @@ from websockets.asyncio.server import Request, Response, Server, ServerConnectio
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 
+from tests.garbage import collector_off
 from tests.waiting import eventually_async
 from workers.adapters.fireworks.speech import FireworksSpeech, SpeechTimeouts
 from workers.adapters.memory.model import Hold
@@ -332,6 +334,24 @@ async def test_what_came_before_the_end_comes_first_and_the_end_stays(world: Wor
         assert end.__context__ is None
     assert (await asyncio.wait_for(send_until_lost(line, []), LATER)).code == code
     await line.close()
+
+
+@pytest.mark.parametrize("code", [1011, None])
+async def test_a_line_that_was_lost_leaves_nothing_to_the_collector(world: World, code: int | None) -> None:
+    async def story() -> None:
+        line, far = await opened(world)
+        await far.drop(code)
+        for act in (line.receive, partial(line.send, FRAME)):
+            try:
+                await act()
+            except SpeechLost:
+                continue
+            raise AssertionError("it was not lost")
+        await line.close()
+
+    with collector_off() as left:
+        await story()
+        assert left() == []
 
 
 async def test_closing_wakes_the_reader_and_ends_the_line(world: World) -> None:

@@ -79,11 +79,17 @@ def play(scenario: str, plan: Plan, store: type[MemoryRuns] = MemoryRuns) -> Pla
     return asyncio.run(_play(SCENARIOS[scenario], plan, store))
 
 
-async def _play(scenario: Scenario, plan: Plan, store: type[MemoryRuns]) -> Played:
+async def lived(scenario: Scenario, plan: Plan, store: type[MemoryRuns] = MemoryRuns) -> World:
+    """Return a world at its end."""
     if scenario.sends_file:
         asyncio.get_running_loop().set_default_executor(AtOnce())
     world = World(scenario, plan, store)
     await world.live(RUN_ID)
+    return world
+
+
+async def _play(scenario: Scenario, plan: Plan, store: type[MemoryRuns]) -> Played:
+    world = await lived(scenario, plan, store)
     wrong = await faults_in(world, RUN_ID)
     return Played(scenario.name, plan, len(world.trace), tuple(wrong), tuple(world.trace))
 

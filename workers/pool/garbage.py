@@ -11,8 +11,8 @@ from typing import Final
 _YOUNG: Final = 10_000
 """Objects more than there were before the young are looked through."""
 _OLDER: Final = 3
-"""Of four such looks one goes over the older too, and of four of those one over all. That is cheap without what stays,
-and a run's buffers wait no longer for it than they did."""
+"""Of four such looks one goes over the older too, and of four of those one over all. In a quiet worker that is a
+matter of a quarter of an hour, so nothing of a run may wait for it (docs/decisions/0044)."""
 
 
 def spare_what_stays() -> None:

@@ -186,12 +186,13 @@ class Job:
     def run(self) -> None:
         """Run the job, whole, in this thread and in the context of its submission. Never raises."""
         self._thread = threading.get_ident()
-        self._context.run(_current.set, self)
+        token = self._context.run(_current.set, self)
         try:
             ending = self._context.run(self._trace)
             if not self._given_up:
                 self._finish(ending)
         finally:
+            self._context.run(_current.reset, token)  # or they hold each other, the message, and what it is about
             self._host.zombies.discard(self)
 
     def _trace(self) -> Any:

@@ -42,16 +42,17 @@ class JobThreads:
                 return
             self._alive += 1
         name = f"fw-job-{next(self._numbers)}"
-        threading.Thread(target=self._main, args=(function,), name=name, daemon=True).start()
+        threading.Thread(target=self._main, args=([function],), name=name, daemon=True).start()
 
-    def _main(self, function: Callable[[], None]) -> None:
-        following: Callable[[], None] | None = function
+    def _main(self, first: list[Callable[[], None]]) -> None:
+        following: Callable[[], None] | None = first.pop()  # a thread keeps what it was begun with, for all its life
         while following is not None:
             try:
                 following()
             except BaseException:
                 # A thread that died here would be counted for ever.
                 logger.exception("a job's thread raised")
+            following = None  # it holds a job and what that is about, and the next one may be long in coming
             following = self._next()
 
     def _next(self) -> Callable[[], None] | None:

@@ -132,7 +132,6 @@ class Driver:
         self._services = services
         self._facts: list[object] = []
         self._something = asyncio.Event()
-        self._alarm = Alarm(services.clock, lambda: self.post(Woke()))
         self._seq = 0
         self._queued_at = 0.0
         self._seen = "0"
@@ -162,9 +161,10 @@ class Driver:
         """
         self._lease, self._seq, self._queued_at = lease, seq, queued_at
         after = letters[-1].id if letters else self._machine.cursor
+        alarm = Alarm(self._services.clock, lambda: self.post(Woke()))  # not ours: each would hold the other for ever
         unwatch = self._services.inbox.watch(self.run_id, after, self._letter)
         try:
-            return await self._drive(owner, letters)
+            return await self._drive(owner, letters, alarm)
         except (LeaseLost, StoreUnavailable, KeysDamaged):
             raise
         except _JournalWasLost:
@@ -175,10 +175,10 @@ class Driver:
             return await self._give_up(internal(exc))
         finally:
             unwatch()
-            self._alarm.set(None)
+            alarm.set(None)
             await self._performer.close()
 
-    async def _drive(self, owner: str, letters: Sequence[Letter]) -> Outcome:
+    async def _drive(self, owner: str, letters: Sequence[Letter], alarm: Alarm) -> Outcome:
         early, self._facts = self._facts, []  # a process that drains says so first: nothing is begun to be stopped
         signals = [SignalArrived(each.id, each.type, each.data) for each in letters if each.type != RETRY_LETTER]
         retry = _retry_in(letters)
@@ -186,7 +186,7 @@ class Driver:
             self._seen = letters[-1].id  # all of them are decided before the run parks
         await self._perform(self._decide([*early, Begin(owner, retry), *signals]))
         while self._outcome is None:
-            await self._perform(self._decide(await self._next()))
+            await self._perform(self._decide(await self._next(alarm)))
         return self._outcome
 
     async def _give_up(self, failure: Failure) -> Outcome:
@@ -199,8 +199,8 @@ class Driver:
     def _letter(self, letter: Letter) -> None:
         self.post(SignalArrived(letter.id, letter.type, letter.data))
 
-    async def _next(self) -> list[object]:
-        self._alarm.set(self._machine.deadline)
+    async def _next(self, alarm: Alarm) -> list[object]:
+        alarm.set(self._machine.deadline)
         await self._something.wait()
         self._something.clear()
         facts, self._facts = self._facts, []
@@ -216,7 +216,10 @@ class Driver:
         actions: list[Action] = []
         for fact in facts:
             if isinstance(fact, Exception):
-                raise fact
+                try:
+                    raise fact
+                finally:
+                    del fact, facts  # or this frame, the run in it, and the exception hold each other
             if isinstance(fact, SignalArrived):
                 self._seen = later_id(self._seen, fact.id)
             actions += self._machine.receive(fact, now)

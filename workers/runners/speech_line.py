@@ -30,8 +30,8 @@ class Line:
         self._waiting: deque[bytes | str] = deque()
         self._something = asyncio.Event()
         self._is_closing = False
-        self.task = asyncio.create_task(self._live(), name=f"speech:{wanted.conn}")
-        self.task.add_done_callback(self._ended)
+        self._task: asyncio.Task[None] | None = asyncio.create_task(self._live(), name=f"speech:{wanted.conn}")
+        self._task.add_done_callback(self._ended)
 
     @property
     def is_lost(self) -> bool:
@@ -44,11 +44,15 @@ class Line:
         self._waiting.append(message)
         self._something.set()
 
-    def stop(self) -> None:
-        """Close; what it says from now on counts no more. A close that is under way is not cut short."""
+    def stop(self) -> "asyncio.Task[None] | None":
+        """Close; what it says from now on counts no more. A close that is under way is not cut short.
+
+        Return what ends by that, None if it is over.
+        """
         self._post = _nobody
-        if not self._is_closing:
-            self.task.cancel()
+        if self._task is not None and not self._is_closing:
+            self._task.cancel()
+        return self._task
 
     async def _live(self) -> None:
         try:
@@ -64,12 +68,19 @@ class Line:
             await line.close()
 
     async def _converse(self, line: SpeechLine) -> None:
+        # No TaskGroup: up to Python 3.12 an exception that leaves one holds itself, and with it line and audio.
+        both = [asyncio.create_task(self._write(line)), asyncio.create_task(self._hear(line))]
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._write(line))
-                both.create_task(self._hear(line))
-        except* SpeechLost as group:
-            self._lost(_first(group))
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            ends = await asyncio.gather(*both, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, SpeechLost):
+                self._lost(end)
+            elif isinstance(end, Exception):
+                raise end
 
     async def _write(self, line: SpeechLine) -> None:
         while True:
@@ -99,6 +110,7 @@ class Line:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         """A defect of ours ends the run, unless nobody listens any more."""
+        self._task = None  # it keeps what ended it, by whose frames it would hold this line, and that the task
         if not task.cancelled() and isinstance(exc := task.exception(), Exception):
             _log.error("speech.defect", conn=self._wanted.conn, error=repr(exc))
             self._post(exc)
@@ -106,8 +118,3 @@ class Line:
 
 def _nobody(fact: object) -> None:
     """Hear what does not count any more."""
-
-
-def _first(group: BaseExceptionGroup[SpeechLost]) -> SpeechLost:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

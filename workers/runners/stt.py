@@ -97,6 +97,7 @@ class SttPerformer:
         """See `Performer`."""
         if self._unwatch:
             self._unwatch()
+            self._unwatch = None  # it leads to whoever is posted to, who has this performer
         for conn in list(self._lines):
             self._hang_up(conn)
         for task in self._tasks:
@@ -111,9 +112,9 @@ class SttPerformer:
     def _hang_up(self, conn: int) -> None:
         if (line := self._lines.pop(conn, None)) is None:
             return
-        line.stop()
-        self._closing.add(line.task)
-        line.task.add_done_callback(self._closing.discard)
+        if (ending := line.stop()) is not None:
+            self._closing.add(ending)
+            ending.add_done_callback(self._closing.discard)
 
     def _begin(self, work: Coroutine[Any, Any, None], post: Post) -> None:
         task = asyncio.create_task(work, name=f"{self._run_id}:audio")

@@ -70,8 +70,13 @@ def _style(style: Style) -> Any:
 
 def _formatted(item: dict[str, Any], style: Any) -> str:
     bibliography = CitationStylesBibliography(style, CiteProcJSON([{**item, "id": _KEY}]), plain)
-    bibliography.register(Citation([_Item(_KEY)]))
-    return "".join(str(line) for line in bibliography.bibliography())
+    cites = [_Item(_KEY)]
+    bibliography.register(Citation(cites))
+    try:
+        return "".join(str(line) for line in bibliography.bibliography())
+    finally:
+        for held in (cites, bibliography.items):  # or all of it would be left to Python's collector
+            held.clear()
 
 
 def _tidy(line: str) -> str:

@@ -186,7 +186,10 @@ class FireworksLine:
             return await self._socket.send(message)
         except ConnectionClosed as error:
             lost = self._lost(error)
-        raise lost
+        try:
+            raise lost
+        finally:
+            del lost  # or this frame, the line in it, and the exception hold each other
 
     async def receive(self) -> str | bytes:
         """See the port. Messages that came before the end are returned first.
@@ -200,7 +203,10 @@ class FireworksLine:
             return await self._socket.recv()
         except ConnectionClosed as error:
             lost = self._lost(error)
-        raise lost
+        try:
+            raise lost
+        finally:
+            del lost  # or this frame, the line in it, and the exception hold each other
 
     async def close(self) -> None:
         """See the port. Takes `close_s` at most, whatever the peer does; cancelled, it cuts at once."""

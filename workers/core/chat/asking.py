@@ -1,6 +1,7 @@
 """What the machines that ask the model share: which facts there are, how an attempt fails, what lateness is. Pure."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol
 
 from api_contracts import chat
@@ -44,6 +45,7 @@ class Asking(ABC):
         self._asked = state
         self._deadline_s = deadline_s
         self._acts: list[Action] = []
+        self._emit = _emitter(state, self._acts)
         self._force_at: float | None = None
         self._over = False
 
@@ -157,6 +159,13 @@ class Asking(ABC):
     def _is_present(self, attempt: int) -> bool:
         return self._asked.asking and attempt == self._asked.attempt
 
-    def _emit(self, event: EventData, now: float) -> None:
-        self._asked.fold(event, now)
-        self._acts.append(Emit(event))
+
+def _emitter(state: AskedState, out: list[Action]) -> Callable[[EventData, float], None]:
+    """Return what folds an event and tells of it. A method of the machine would have its parts, which emit as well,
+    hold it: what hold each other are freed by the collector alone, minutes later."""
+
+    def emit(event: EventData, now: float) -> None:
+        state.fold(event, now)
+        out.append(Emit(event))
+
+    return emit

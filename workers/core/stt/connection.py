@@ -4,7 +4,6 @@ Its clock begins at 0 with its first sample (WIRE 2.7). Where that lies on the s
 every later jump: over a gap, over silence that filled a frame.
 """
 
-from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 from api_contracts.stt import SAMPLE_RATE
 from workers.core.runs.frame import Effect
 from workers.core.stt.acts import SendAudio, SendText
+from workers.core.stt.course import Course
 from workers.core.stt.frames import FRAME_BYTES, SAMPLE_BYTES, Framer
 from workers.core.stt.segments import SegmentMap
 
@@ -36,15 +36,6 @@ class _Mark:
     sent_at: float
     is_sign: bool = False
     """Whether it was only sent to show that somebody is there."""
-
-
-@dataclass(slots=True)
-class _Stretch:
-    """From sample `server` of its clock on, the connection hears the timeline from `at` up to `until`; then silence."""
-
-    server: int
-    at: int
-    until: int | None = None
 
 
 class Connection:
@@ -90,11 +81,11 @@ class Connection:
         self._begin_books()
 
     def _begin_books(self) -> None:
-        self.segments = SegmentMap(self.place_s)
+        self.course = Course()
+        self.segments = SegmentMap(self.course.place_s)
         self._framer = Framer()
         self._from = 0
         self._next: int | None = None
-        self._stretches: list[_Stretch] = []
         self._marks: deque[_Mark] = deque(maxlen=_MOST_MARKS)
         self._echoed: deque[_Mark] = deque()
         self._marked = self._asked = 0
@@ -134,7 +125,7 @@ class Connection:
             return []
         effects = self._send(frame, now)
         if padding and self._next is not None:
-            self._resume_at(self._next // SAMPLE_BYTES)
+            self.course.stay(self._next // SAMPLE_BYTES)
         return effects
 
     def probe(self, now: float) -> list[Effect]:
@@ -150,7 +141,7 @@ class Connection:
         if by_silence:
             effects += self._send(bytes(FRAME_BYTES), now)
             if self._next is not None:
-                self._resume_at(self._next // SAMPLE_BYTES)
+                self.course.stay(self._next // SAMPLE_BYTES)
         self._asked += 1
         return effects + self._ask(f"{self.number}-{self.sent // SAMPLE_BYTES}-{self._asked}", now, is_sign=True)
 
@@ -173,7 +164,7 @@ class Connection:
 
     def forgot(self) -> None:
         """It forgets what was said up to here: its ids may begin anew (WIRE 2.7)."""
-        self.segments = SegmentMap(self.place_s, self.sent / _BYTES_A_SECOND)
+        self.segments = SegmentMap(self.course.place_s, self.sent / _BYTES_A_SECOND)
 
     # -- in --------------------------------------------------------------------------------------------------------
 
@@ -228,54 +219,24 @@ class Connection:
 
     # -- its clock -------------------------------------------------------------------------------------------------
 
-    def place_s(self, seconds: float) -> int:
-        """Return where a time of its clock lies on the timeline, in samples; nothing lies after what was sent."""
-        return self.place(min(round(seconds * SAMPLE_RATE), self.sent // SAMPLE_BYTES))
-
-    def place(self, server: int) -> int:
-        """Return where a sample of its clock lies on the timeline."""
-        if not self._stretches:
-            return 0
-        stretch = self._stretches[-1]
-        if server < stretch.server:
-            stretch = self._stretches[max(0, bisect_right(self._stretches, server, key=_server) - 1)]
-        placed = stretch.at + max(0, server - stretch.server)
-        return placed if stretch.until is None else min(placed, stretch.until)
-
     def sent_upto(self) -> int:
         """Return the sample of the timeline up to which audio was sent."""
-        return self.place(self.sent // SAMPLE_BYTES)
+        return self.course.place(self.course.sent)
 
     def forget(self, sample: int) -> None:
         """Let go of what is only needed for times before this sample."""
-        while len(self._stretches) > 1 and self._stretches[1].at <= sample:
-            del self._stretches[0]
+        self.course.forget(sample)
         while self._echoed and self._echoed[0].at <= sample:
             self._echoed.popleft()
 
     def _jump(self, start: int) -> None:
         self._framer.drop_half()
-        self._begin_stretch((self.sent + self._framer.held) // SAMPLE_BYTES, -(-start // SAMPLE_BYTES))
-
-    def _resume_at(self, at: int) -> None:
-        """What was just sent is silence of ours: the timeline goes on where it was. All such silence is one jump."""
-        server = self.sent // SAMPLE_BYTES
-        if len(self._stretches) > 1 and self._stretches[-1].at == at:
-            self._stretches[-1].server = server
-        else:
-            self._begin_stretch(server, at)
-
-    def _begin_stretch(self, server: int, at: int) -> None:
-        if self._stretches and self._next is not None:
-            self._stretches[-1].until = self._next // SAMPLE_BYTES
-        self._stretches.append(_Stretch(server, at))
+        until = None if self._next is None else self._next // SAMPLE_BYTES
+        self.course.jump((self.sent + self._framer.held) // SAMPLE_BYTES, -(-start // SAMPLE_BYTES), until)
 
     def _send(self, frame: bytes, now: float) -> list[Effect]:
         self.sent, self.sent_at = self.sent + len(frame), now
+        self.course.sent = self.sent // SAMPLE_BYTES
         self.busy_until = max(self.busy_until, now) + len(frame) / _BYTES_A_SECOND
         effects: list[Effect] = [SendAudio(self.number, frame)]
         return effects + self.probe(now) if self.sent - self._marked >= TRACE_EVERY else effects
-
-
-def _server(stretch: _Stretch) -> int:
-    return stretch.server

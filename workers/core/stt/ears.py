@@ -3,7 +3,7 @@
 `wire` owns the connections; whether the session goes on after a message is told by `Over`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,27 +33,30 @@ class Over:
     heard_all: bool = False
 
 
-class Ears:
-    """Hears one connection after another. `manner` returns the text timeout in seconds, and the sample from which on
-    words are not made final by the present connection, if there is one."""
+Manner = tuple[float, int | None]
+"""The text timeout in seconds, and the sample from which on words are not made final by the present connection, if
+there is one."""
 
-    def __init__(self, ledger: Ledger, manner: Callable[[], tuple[float, int | None]]) -> None:
+
+class Ears:
+    """Hears one connection after another. It is told the manner each time: it must not hold whoever has it."""
+
+    def __init__(self, ledger: Ledger) -> None:
         self.echoes = False
         """Whether the provider is known to echo traces."""
         self._ledger = ledger
-        self._manner = manner
         self._frontier = 0
 
     def begin(self) -> None:
         """Go on from where the journal ends."""
         self._frontier = self._ledger.state.final_upto
 
-    def said(self, conn: Connection, message: Mapping[str, Any], now: float) -> Over | None:
+    def said(self, conn: Connection, message: Mapping[str, Any], now: float, manner: Manner) -> Over | None:
         """Take a message."""
         segments, checkpoint, about = self._segments(conn, message), message.get("checkpoint_id"), message.get("object")
         if (error := error_in(message)) is not None:
             if segments:
-                self._update(conn, segments, now)
+                self._update(conn, segments, now, manner)
             return self.error(conn, "error", error, now)
         if segments is None and checkpoint is None and about not in (_TRACE, _CLEARED):
             if not conn.told_unknown:
@@ -62,7 +65,7 @@ class Ears:
             return None
         conn.errors, conn.said_at = 0, now
         if segments is not None:
-            self._update(conn, segments, now)
+            self._update(conn, segments, now, manner)
         if about == _TRACE:
             if (sent_at := conn.echoed(message.get("trace_id"))) is not None:
                 self.echoes = True
@@ -81,17 +84,17 @@ class Ears:
             return []
         return segments_in(message, conn.segments.said, conn.segments.is_over)
 
-    def _update(self, conn: Connection, segments: list[SaidSegment], now: float) -> None:
+    def _update(self, conn: Connection, segments: list[SaidSegment], now: float, manner: Manner) -> None:
         if not conn.segments.apply(segments, now, conn.sent_upto()):
             return
         conn.changed_at = now
         ends = [word.end for each in segments for word in each.words if word.end is not None]
         conn.prove_s(max(ends, default=0.0))
-        self.listen(conn, now)
+        self.listen(conn, now, manner)
 
-    def listen(self, conn: Connection, now: float) -> None:
+    def listen(self, conn: Connection, now: float, manner: Manner) -> None:
         """Tell what there is to tell of it."""
-        text_timeout_s, limit = self._manner()
+        text_timeout_s, limit = manner
         if self._ledger.listen(conn, now, text_timeout_s, limit) and conn.closing_at is not None:
             conn.final_since_closing = True
         if (heard := self._ledger.heard_upto) > self._frontier:

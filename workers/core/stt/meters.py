@@ -24,7 +24,7 @@ class Meters:
         sent, billable, acked_upto = self._sent, self._billable, settled
         if conn is not None:
             sent, billable = sent + conn.sent // SAMPLE_BYTES, billable + conn.heard
-            acked_upto = max(acked_upto, conn.place(conn.heard))
+            acked_upto = max(acked_upto, conn.course.place(conn.heard))
         missing = sum(max(0, min(gap.end, acked_upto) - gap.start) for gap in state.gaps)
         self._acked = max(self._acked, acked_upto - missing)
         return AudioMeters(

@@ -12,7 +12,7 @@ from workers.core.runs.frame import later_id
 from workers.core.stt import acts, link, waiting
 from workers.core.stt.connection import Connection
 from workers.core.stt.controls import given_in
-from workers.core.stt.ears import Ears, Over
+from workers.core.stt.ears import Ears, Manner, Over
 from workers.core.stt.ledger import Ledger
 from workers.core.stt.query import query_of
 from workers.core.stt.takeover import CHANGED, ROLLED, Takeover
@@ -36,7 +36,7 @@ class Wire:
         self._run_id = run_id
         self._request = request
         self._ledger = ledger
-        self._ears = Ears(ledger, self._manner)
+        self._ears = Ears(ledger)
         self._in_vain = 0
         self._tries = 0
         self._retry_at: float | None = None
@@ -83,7 +83,7 @@ class Wire:
             conn.awaits_cleared = True
         else:
             conn.forgot()
-            self._ears.listen(conn, now)
+            self._ears.listen(conn, now, self._manner)
             self._send_again(conn, now)
         conn.cleared = conn.sent
 
@@ -105,7 +105,7 @@ class Wire:
         before = self._takeover
         self.call_off()
         if options == self._in_force:
-            self._ears.listen(conn, now)
+            self._ears.listen(conn, now, self._manner)
             return
         limit = before.limit if before is not None else None
         self._take_over(Takeover(CHANGED, self._ledger.timeline.end if limit is None else limit), now)
@@ -149,7 +149,7 @@ class Wire:
             case acts.Connected() if not conn.is_open:
                 self._opened(conn, now)
             case acts.Said(_, message) if conn.is_open:
-                return self._ears.said(conn, message, now)
+                return self._ears.said(conn, message, now, self._manner)
             case acts.Garbled(_, why) if conn.is_open:
                 return self._ears.error(conn, "garbled", storable(why)[:200], now)
             case acts.Disconnected():
@@ -190,7 +190,7 @@ class Wire:
     def _tend_open(self, conn: Connection, now: float) -> Over | None:
         hearing = self._ledger.hearing
         if (at := hearing.ripe_at) is not None and now >= at:
-            self._ears.listen(conn, now)
+            self._ears.listen(conn, now, self._manner)
         if (at := self._silent_at(conn)) is not None and now >= at:
             self._ledger.end_of_speech(now)
         if (at := waiting.give_up_at(conn, hearing)) is not None and now >= at:
@@ -279,7 +279,8 @@ class Wire:
         self._retry_at = now + pause if following is None else None
         return None
 
-    def _manner(self) -> tuple[float, int | None]:
+    @property
+    def _manner(self) -> Manner:
         return self.options.text_timeout_s, self._takeover.limit if self._takeover is not None else None
 
     # -- another takes over ----------------------------------------------------------------------------------------
@@ -338,7 +339,7 @@ class Wire:
                 code = f" ({lost.code})" if lost.code is not None else ""
                 message = f"the connection that is to take over does not open{code}: it is tried again"
                 self._ears.trouble(conn, "error", message, now)
-            self._ears.listen(self.conn, now)  # what was held back for it
+            self._ears.listen(self.conn, now, self._manner)  # what was held back for it
             if self._ending:
                 self._ledger.act(*self.conn.close(now))
 

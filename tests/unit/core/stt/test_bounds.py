@@ -88,7 +88,7 @@ def test_an_hour_of_speech_is_held_only_as_its_transcript(whole: bool) -> None:
         machine.receive(acts.Said(1, update(*(told if whole else told[-1:]))), now)
     conn, timeline = machine._wire.conn, machine._ledger.timeline
     assert conn is not None
-    held = len(conn.segments), len(conn._stretches), len(conn._marks), len(conn._echoed), len(timeline._held)
+    held = len(conn.segments), len(conn.course), len(conn._marks), len(conn._echoed), len(timeline._held)
     assert max(held) < 10, held
     assert len(machine.state.transcript) == 300
 
@@ -103,7 +103,7 @@ def test_flushes_without_end_do_not_pile_up() -> None:
         conn.echoed(mark.message["trace_id"])  # type: ignore[attr-defined]
         conn.forget(at - 32_000)
     assert len(conn._echoed) < 400
-    assert len(conn._stretches) < 400
+    assert len(conn.course) < 400
 
 
 # -- ends that must come -----------------------------------------------------------------------------------------------
@@ -287,4 +287,4 @@ def test_a_clock_that_goes_back_over_audio_sent_again_finds_both_places() -> Non
     conn.opened(T0, 0)
     conn.feed(0, sound(10), T0)
     conn.feed(8 * RATE * 2, sound(4), T0)
-    assert [conn.place(server * RATE) for server in (0, 9, 10, 14)] == [0, 9 * RATE, 8 * RATE, 12 * RATE]
+    assert [conn.course.place(server * RATE) for server in (0, 9, 10, 14)] == [0, 9 * RATE, 8 * RATE, 12 * RATE]

@@ -104,7 +104,7 @@ def test_many_signs_are_held_as_one() -> None:
         life.says({**trace.message, "object": "stt.output.trace"})
     conn = life.machine._wire.conn
     assert conn is not None
-    assert len(conn._stretches) < 5
+    assert len(conn.course) < 5
     assert len(conn._marks) < 5
 
 
