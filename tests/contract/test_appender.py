@@ -137,9 +137,9 @@ async def test_what_comes_while_a_pipeline_is_under_way_leaves_together_in_the_n
     run_ids = await given_held_runs(store, 20)
     recorder.sizes.clear()
     await plain.client_pause(60_000, all=False)
-    first = asyncio.create_task(store.append(held(run_ids[0]), 2, [Said(text="0")]))
+    first = asyncio.ensure_future(store.append(held(run_ids[0]), 2, [Said(text="0")]))
     await recorder.until(1)
-    others = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids[1:]]
+    others = [asyncio.ensure_future(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids[1:]]
     await until(lambda: len(store._appender._pending) == len(others))
     await plain.client_unpause()
     await asyncio.gather(first, *others)
@@ -197,7 +197,7 @@ async def test_an_append_that_begins_while_the_server_is_away_lands_when_it_is_b
     run_ids = await given_held_runs(store, 5)
     kill(own_valkey)
     recorder.sizes.clear()
-    waiting = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids]
+    waiting = [asyncio.ensure_future(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids]
     await recorder.until(3)
     assert not any(task.done() for task in waiting)
     own_valkey.restart()
@@ -228,7 +228,7 @@ async def test_a_full_server_has_the_appends_wait_until_there_is_room(
     run_ids = await given_held_runs(store, 3)
     await plain.config_set("maxmemory", 1)
     recorder.sizes.clear()
-    waiting = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids]
+    waiting = [asyncio.ensure_future(store.append(held(run_id), 2, [Said(text="x")])) for run_id in run_ids]
     await recorder.until(2)
     assert not any(task.done() for task in waiting)
     await plain.config_set("maxmemory", 0)
@@ -282,9 +282,9 @@ async def test_who_still_waits_when_the_appender_is_closed_hears_so(
 ) -> None:
     under_way, waiting = await given_held_runs(store, 2)
     kill(own_valkey)
-    first = asyncio.create_task(store.append(held(under_way), 2, [Said(text="x")]))
+    first = asyncio.ensure_future(store.append(held(under_way), 2, [Said(text="x")]))
     await recorder.until(len(recorder.sizes) + 1)
-    second = asyncio.create_task(store.append(held(waiting), 2, [Said(text="x")]))
+    second = asyncio.ensure_future(store.append(held(waiting), 2, [Said(text="x")]))
     await until(lambda: len(store._appender._pending) == 1)
     await store.close()
     for append in (first, second, asyncio.ensure_future(store.append(held(waiting), 2, []))):
@@ -297,7 +297,7 @@ async def test_a_caller_that_gives_up_waiting_holds_up_nobody(
 ) -> None:
     impatient, patient = await given_held_runs(store, 2)
     kill(own_valkey)
-    tasks = [asyncio.create_task(store.append(held(run_id), 2, [Said(text="x")])) for run_id in (impatient, patient)]
+    tasks = [asyncio.ensure_future(store.append(held(run_id), 2, [Said(text="x")])) for run_id in (impatient, patient)]
     await recorder.until(len(recorder.sizes) + 1)
     tasks[0].cancel()
     own_valkey.restart()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from tests.contract.scripted_provider import (
     whole,
 )
 from tests.unit.adapters.fireworks.wire import chunk, sse, usage_only
+from tests.waiting import eventually_async
 from workers.adapters.fireworks.chat import FireworksChat
 from workers.core.chat.account import truncations
 from workers.core.chat.assembler import Answer, DeltaAssembler
@@ -153,6 +154,81 @@ async def test_chunks_are_there_as_soon_as_they_are_sent() -> None:
         assert await anext(stream) == [B]
         heard.set()
         assert [found async for found in stream] == []
+
+
+class Lulls:
+    """What a reader is told before each read: at first nothing, then to rest until `over`."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.begun = asyncio.Event()
+
+    def __call__(self) -> asyncio.Future[None] | None:
+        self.asked += 1
+        if self.asked != 2:
+            return None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.begun.set()
+        return self.over
+
+
+@pytest.mark.requirement("CHAT-02")
+async def test_what_comes_during_a_lull_is_read_together_when_it_is_over() -> None:
+    lulls = Lulls()
+
+    async def in_three(line: Line) -> None:
+        await line.head()
+        await line.send(sse(A, done=False))
+        await lulls.begun.wait()
+        await line.send(sse(A, done=False))
+        await line.send(sse(B, done=False))
+        await line.until_gone()
+
+    async with provider(in_three) as (chat, server):
+        async with aclosing(chat.stream(BODY, credential=None, request_id="r", lull=lulls)) as stream:
+            assert await anext(stream) == [A]
+            reading = asyncio.ensure_future(anext(stream))
+            await lulls.begun.wait()
+            two = 2 * len(sse(B, done=False))
+
+            async def came() -> bool:
+                return _unread(chat) >= two
+
+            await eventually_async(came)
+            assert not reading.done()
+            lulls.over.set_result(None)
+            assert await reading == [A, B]
+        await asyncio.wait_for(server.gone.wait(), 10)
+
+
+def _unread(chat: FireworksChat) -> int:
+    """How much of the one answer that is under way has come, and was not read."""
+    assert chat._session is not None
+    assert chat._session.connector is not None
+    (protocol,) = chat._session.connector._acquired
+    payload = protocol._payload  # type: ignore[attr-defined]
+    return payload._size if payload is not None else 0
+
+
+@pytest.mark.requirement("CHAT-02", "CHAT-11")
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_lull_is_over_with_the_answer(is_lost: bool) -> None:
+    lulls = Lulls()
+
+    async def then(line: Line) -> None:
+        await line.head()
+        await line.send(sse(A, done=False))
+        await lulls.begun.wait()
+        await line.send(sse(END))
+        line.cut() if is_lost else await line.end()
+
+    async with provider(then) as (chat, _):
+        stream = chat.stream(BODY, credential=None, request_id="r", lull=lulls)
+        assert await anext(stream) == [A]
+        with suppress(ProviderFailed):
+            assert await asyncio.wait_for(anext(stream), 10) == [END]
+        assert lulls.over.done()
+        await stream.aclose()
 
 
 @pytest.mark.requirement("CHAT-04")

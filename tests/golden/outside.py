@@ -35,8 +35,9 @@ class Oracle:
         self._clock = clock
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None,
+        lull: object = None,
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:  # fmt: skip
         """See the port."""
         said = str(body["messages"][-1]["content"]) if body["messages"][-1]["role"] == "user" else ""
         for piece in _answer(body):

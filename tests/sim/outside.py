@@ -54,8 +54,9 @@ class Provider:
         self._rounds = rounds
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None,
+        lull: object = None,
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:  # fmt: skip
         """See the port."""
         self._world.found += faults_of(body["messages"]) + mixed(body["messages"])
         messages = _of_this_turn(body["messages"])
@@ -101,8 +102,9 @@ class CitingProvider:
         self._world = world
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: object = None,
+        lull: object = None,
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:  # fmt: skip
         """See the port."""
         world = self._world
         breaks = world.breaks_off()

@@ -1,5 +1,6 @@
 """Chats: the provider's model, and the tools of this worker."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,14 +27,22 @@ class AnswerTimes:
     server: dict[str, float] = field(default_factory=dict)
 
 
+Lull = Callable[[], "asyncio.Future[None] | None"]
+"""Asked before each read of an answer: a future until whose end what arrives may stay unread, None for not at all.
+
+Reading it sooner would only hold it, and costs as much each time. The reader ends the future when the answer is over.
+"""
+
+
 class ChatModel(Protocol):
     """The provider's chat endpoint, always streamed (WIRE 1.6)."""
 
     def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None,
+        lull: Lull | None = None,
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:  # fmt: skip
         """Yield the chunks of each network read; raise `ProviderFailed`. Closing it closes the connection. `times` is
-        filled in on the way."""
+        filled in on the way. `lull` may be left unasked by whoever has no network to read from."""
         ...
 
 

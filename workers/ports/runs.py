@@ -1,6 +1,6 @@
 """The kernel: time, journals and leases, inboxes, the archive, the bell."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -136,14 +136,14 @@ class RunStore(Protocol):
         """
         ...
 
-    async def append(
+    def append(
         self,
         lease: Lease,
         base_seq: int,
         events: Sequence[EventData],
         *,
         terminal: Status | None = None,
-    ) -> int:
+    ) -> Awaitable[int]:
         """Append after `base_seq`; return the new last seq. Raise `LeaseLost` under a stale lease, or after the end.
 
         So it does when the journal is shorter than `base_seq`: the store lost what it had acknowledged, and whoever

@@ -31,13 +31,13 @@ from workers.core.chat.acts import (
 )
 from workers.core.chat.assembler import Answer, DeltaAssembler
 from workers.core.chat.body import chars_of
-from workers.core.chat.coalesce import Coalescer
-from workers.core.runs.frame import Effect
+from workers.core.runs.frame import Effect, Passing
 from workers.ports import PROGRESS, AnswerTimes, Bell, ChatModel, Clock, ProviderFailed, StoreUnavailable, ToolBox
 from workers.runners.allowance import Allowance
-from workers.runners.chime import INTERVAL_S, Chime, Timer
+from workers.runners.chime import Chime
 from workers.runners.circuits import Circuits
 from workers.runners.follow_ups import FollowUps
+from workers.runners.mouth import Mouth
 from workers.runners.pacing import Pace
 from workers.runners.talks import Talks
 
@@ -133,75 +133,67 @@ class ChatPerformer:
         post(await act)
 
     async def _answer(self, ask: AskModel, post: Post) -> None:
-        coalescer = Coalescer(INTERVAL_S, phase_s=self._chime.phase_s)
-
-        def said(piece: tuple[str, str] | None) -> None:
-            if piece:
-                post(ModelSaid(ask.attempt, *piece))
-
-        timer = self._chime.timer(lambda: said(coalescer.flush(self._clock.now())))
+        mouth = Mouth(self._chime, self._clock, lambda piece: post(Passing(ModelSaid(ask.attempt, *piece))))
         try:
-            verdict = await self._allowed(ask, coalescer, timer, said)
+            verdict = await self._allowed(ask, mouth)
         except ProviderFailed as exc:
             verdict = exc.failure
         finally:
-            timer.set(None)
-        said(coalescer.flush(self._clock.now()))
+            mouth.close()
+        for piece in mouth.rest():
+            post(ModelSaid(ask.attempt, *piece))  # it is appended with what follows
         if isinstance(verdict, Failure):
             post(ModelFailed(ask.attempt, verdict, self._chance()))
         else:
             post(ModelAnswered(ask.attempt, *verdict))
 
-    async def _allowed(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
+    async def _allowed(self, ask: AskModel, mouth: Mouth) -> Verdict:
         """Reserve what the attempt may cost before anything else: whoever has to wait for money must take no turn."""
         if self._allowance is None:
-            return await self._paced(ask, coalescer, timer, said)
+            return await self._paced(ask, mouth)
         reserved = await self._allowance.reserve(ask.attempt, ask.body)
         try:
-            verdict = await self._paced(replace(ask, body=reserved.body), coalescer, timer, said)
+            verdict = await self._paced(replace(ask, body=reserved.body), mouth)
         except ProviderFailed as exc:
             verdict = exc.failure
         await self._allowance.settle(reserved, verdict if isinstance(verdict, Failure) else verdict[0])
         return verdict
 
-    async def _paced(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
+    async def _paced(self, ask: AskModel, mouth: Mouth) -> Verdict:
         """Wait for the attempt's turn first: a circuit's one probe must not wait for it."""
         if self._pace is None:
-            return await self._admitted(ask, coalescer, timer, said)
+            return await self._admitted(ask, mouth)
         ticket = await self._pace.enter(ask.credential, ask.body)
         try:
-            verdict = await self._admitted(ask, coalescer, timer, said)
+            verdict = await self._admitted(ask, mouth)
         except ProviderFailed as exc:
             verdict = exc.failure
         await self._pace.ended(ticket, verdict if isinstance(verdict, Failure) else verdict[0])
         return verdict
 
-    async def _admitted(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
+    async def _admitted(self, ask: AskModel, mouth: Mouth) -> Verdict:
         account, model = ask.credential, str(ask.body["model"])
         entered = await self._circuits.enter(account, model)
         try:
-            verdict = await self._stream(ask, coalescer, timer, said)
+            verdict = await self._stream(ask, mouth)
         except ProviderFailed as exc:
             verdict = exc.failure
         failure = verdict if isinstance(verdict, Failure) else None
         await self._circuits.ended(entered, account, model, failure)
         return verdict
 
-    async def _stream(self, ask: AskModel, coalescer: Coalescer, timer: Timer, said: Callable[..., None]) -> Verdict:
+    async def _stream(self, ask: AskModel, mouth: Mouth) -> Verdict:
         assembler = DeltaAssembler(prompt_chars=chars_of(ask.body["messages"]), n=ask.body.get("n") or 1)
         request_id, times = f"{self._run_id}.{ask.attempt}", AnswerTimes()
         asked_at, first_at = self._clock.now(), None
         async with contextlib.aclosing(
-            self._model.stream(ask.body, credential=ask.credential, request_id=request_id, times=times)
+            self._model.stream(ask.body, credential=ask.credential, request_id=request_id, times=times, lull=mouth.lull)
         ) as reads:
             async for chunks in reads:
                 now = self._clock.now()
-                for chunk in chunks:
-                    if piece := assembler.feed(chunk):
-                        said(coalescer.add(piece.text, piece.reasoning, now))
+                mouth.say([piece for chunk in chunks if (piece := assembler.feed(chunk))], now)
                 if first_at is None and assembler.has_output:
                     first_at = now
-                timer.set(coalescer.deadline)
         answer = assembler.finish()
         if isinstance(answer, Failure):
             return answer

@@ -24,7 +24,6 @@ from api_contracts.runs import (
     RunIgnored,
     RunParked,
     RunQueued,
-    Status,
 )
 from workers.core.runs.frame import (
     Action,
@@ -35,6 +34,7 @@ from workers.core.runs.frame import (
     Finish,
     Machine,
     Park,
+    Passing,
     Release,
     Retry,
     SignalArrived,
@@ -62,6 +62,7 @@ from workers.ports import (
 )
 from workers.runners.alarm import Alarm
 from workers.runners.outcome import Dropped, Ended, Outcome, Parked
+from workers.runners.scribe import Scribe
 
 T = TypeVar("T")
 
@@ -124,7 +125,6 @@ class Driver:
         """`told`: letters of no effect that the journal tells of already."""
         self.run_id = run_id
         self.kind = queued.kind
-        self._watch = watch
         self._queued = queued
         self._signature = signature
         self._machine = machine
@@ -132,7 +132,8 @@ class Driver:
         self._services = services
         self._facts: list[object] = []
         self._something = asyncio.Event()
-        self._seq = 0
+        self._is_idle = False
+        self._scribe = Scribe(services.store, services.clock, watch, self._until_done, self._wake)
         self._queued_at = 0.0
         self._seen = "0"
         self._outcome: Outcome | None = None
@@ -141,8 +142,12 @@ class Driver:
 
     def post(self, fact: object) -> None:
         """Hand the run a fact. On the loop only."""
-        self._facts.append(fact)
-        self._something.set()
+        if isinstance(fact, Passing):
+            fact = fact.fact
+            if self._is_idle and self._scribe.is_settled:
+                self._pass_on(fact)
+                return
+        self._queue(fact)
 
     def lost(self) -> None:
         """Tell the run that its lease is another's."""
@@ -159,7 +164,8 @@ class Driver:
 
         `letters` are those that a parked run was sent since: decided with `Begin`, or it would park again before them.
         """
-        self._lease, self._seq, self._queued_at = lease, seq, queued_at
+        self._lease, self._queued_at = lease, queued_at
+        self._scribe.begin(lease, seq)
         after = letters[-1].id if letters else self._machine.cursor
         alarm = Alarm(self._services.clock, lambda: self.post(Woke()))  # not ours: each would hold the other for ever
         unwatch = self._services.inbox.watch(self.run_id, after, self._letter)
@@ -176,6 +182,7 @@ class Driver:
         finally:
             unwatch()
             alarm.set(None)
+            self._scribe.close()
             await self._performer.close()
 
     async def _drive(self, owner: str, letters: Sequence[Letter], alarm: Alarm) -> Outcome:
@@ -199,10 +206,31 @@ class Driver:
     def _letter(self, letter: Letter) -> None:
         self.post(SignalArrived(letter.id, letter.type, letter.data))
 
+    def _queue(self, fact: object) -> None:
+        self._facts.append(fact)
+        self._wake()
+
+    def _pass_on(self, fact: object) -> None:
+        """Tell at once what is only to be told: to wake for it would cost more than it."""
+        try:
+            events = [action.event for action in self._decide([fact]) if isinstance(action, Emit)]
+        except Exception as exc:  # noqa: BLE001 - a defect of ours: it ends the run where its facts are decided
+            self._queue(exc)
+            return
+        if events:
+            self._scribe.tell(events)
+
+    def _wake(self) -> None:
+        self._is_idle = False
+        self._something.set()
+
     async def _next(self, alarm: Alarm) -> list[object]:
         alarm.set(self._machine.deadline)
+        self._is_idle = not self._facts
         await self._something.wait()
+        self._is_idle = False
         self._something.clear()
+        await self._scribe.settle()
         facts, self._facts = self._facts, []
         if len(facts) == 1:
             return facts
@@ -263,13 +291,8 @@ class Driver:
 
     async def _commit(self, events: list[EventData]) -> None:
         if events:
-            await self._append(events)
+            await self._scribe.append(events)
             events.clear()
-
-    async def _append(self, events: list[EventData], terminal: Status | None = None) -> None:
-        store, base = self._services.store, self._seq
-        self._seq = await self._until_done(lambda: store.append(self._lease, base, events, terminal=terminal))
-        self._watch.saw(events, self._services.clock.now())
 
     async def _end(self, finish: Finish) -> None:
         """SQL first, then the terminal event; Celery's turn comes when the driver returns."""
@@ -280,7 +303,7 @@ class Driver:
         spilled = len(text.encode()) > SPILL_BYTES
         if spilled:
             await self._until_done(lambda: self._services.store.put_blob(self.run_id, RESULT_BLOB, text))
-        await self._append([_terminal(finish, spilled=spilled)], finish.status)
+        await self._scribe.append([_terminal(finish, spilled=spilled)], finish.status)
         _log.info("run.ended", run_id=self.run_id, status=finish.status, code=finish.failure and finish.failure.code)
         self._outcome = Ended(finish.status, finish.result, finish.failure, self._lease.epoch)
 
@@ -316,7 +339,7 @@ class Driver:
 
     async def _park(self, park: Park) -> None:
         await self._performer.close()
-        await self._append([RunParked(why=park.why, until=park.until)])
+        await self._scribe.append([RunParked(why=park.why, until=park.until)])
         seen = later_id(self._seen, self._machine.cursor)
         self._outcome = Parked(self._lease, park.why, park.until, seen)
 

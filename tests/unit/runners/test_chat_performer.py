@@ -34,7 +34,7 @@ from workers.core.chat.acts import (
     StopModel,
     StopTool,
 )
-from workers.core.runs.frame import Effect
+from workers.core.runs.frame import Effect, Passing
 from workers.ports import StoreUnavailable
 from workers.runners.chat import ChatPerformer
 from workers.runners.chime import INTERVAL_S
@@ -76,9 +76,12 @@ class Stage:
 
     async def perform(self, *effects: Effect) -> list[Any]:
         for effect in effects:
-            self.performer.perform(effect, self.posted.append)
+            self.performer.perform(effect, self.heard)
         await idle()
         return self.posted
+
+    def heard(self, fact: object) -> None:
+        self.posted.append(fact.fact if isinstance(fact, Passing) else fact)
 
     async def run_tools(self, *names: str) -> None:
         await self.perform(*[RunTool(name, "wait", {"name": name}, f"key of {name}") for name in names])
@@ -362,7 +365,7 @@ async def test_without_the_store_every_circuit_is_closed(stage: Stage) -> None:
     performer = ChatPerformer("run-1", stage.model, Registry([]), stage.bell, stage.clock, lambda: 0.25, circuits)
     stage.model.add([BUSY], says("a"))
     for _ in range(2):
-        performer.perform(ASK, stage.posted.append)
+        performer.perform(ASK, stage.heard)
         await idle()
     assert [type(each) for each in stage.posted] == [ModelFailed, ModelSaid, ModelAnswered]
 
@@ -388,7 +391,7 @@ async def test_what_a_tool_tells_of_itself_is_posted_once_a_second_at_most(stage
     settled = asyncio.Event()
 
     def post(fact: object) -> None:
-        stage.posted.append(fact)
+        stage.heard(fact)
         if isinstance(fact, CallSettled):
             settled.set()
 
@@ -413,7 +416,7 @@ async def test_a_tool_is_asked_what_became_of_a_lost_call(stage: Stage) -> None:
     settled = asyncio.Event()
 
     def post(fact: object) -> None:
-        stage.posted.append(fact)
+        stage.heard(fact)
         settled.set()
 
     performer.perform(AskTool("1.0", "fire", {}, "k"), post)

@@ -70,6 +70,24 @@ async def test_followers_see_text_while_the_model_still_speaks() -> None:
     await end_of(serving)
 
 
+@pytest.mark.requirement("CHAT-02", "RUN-21")
+async def test_a_word_that_met_an_outage_lands_though_nothing_else_happens() -> None:
+    cell = Cell(MemoryModel(says(before := Hold(), "first", after := Hold())))
+    run_id = await cell.submitted()
+    worker = cell.worker()
+    serving = await worker.begin(run_id)
+    worker.line.away.add("append")
+    before.go.set()
+    await after.reached.wait()
+    await idle()
+    assert "chat.delta" not in await cell.types(run_id)
+    worker.line.away.remove("append")
+    await cell.pass_time(1)
+    assert (await cell.last(run_id)).data == {"attempt": 1, "text": "first"}
+    after.go.set()
+    assert isinstance(await end_of(serving), Ended)
+
+
 async def test_each_effect_waits_for_the_events_that_announce_it() -> None:
     """The line is cut before each append in turn: nothing that it would have announced has begun."""
 

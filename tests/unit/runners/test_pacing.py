@@ -16,10 +16,11 @@ from workers.adapters.memory.clock import ManualClock
 from workers.adapters.memory.limits import MemoryLimiter
 from workers.adapters.memory.model import MemoryModel
 from workers.adapters.tools import Registry
-from workers.core.chat.acts import AskModel, ModelAnswered, ModelFailed, ModelSaid, StopAll
+from workers.core.chat.acts import AskModel, ModelAnswered, ModelFailed, StopAll
 from workers.core.chat.assembler import Answer
 from workers.core.circuit import refusal
 from workers.core.limits.meters import HOLD_S, LEARNED, NOT_STATED, Amounts, Fixed, Lane, Stated, Told, Word
+from workers.core.runs.frame import Passing
 from workers.ports import ProviderFailed, StoreUnavailable
 from workers.runners.chat import ChatPerformer
 from workers.runners.circuits import Circuits
@@ -109,7 +110,7 @@ async def test_a_short_wait_is_waited_here(stage: Stage) -> None:
     assert stage.model.asked == []
     stage.clock.advance(0.2)
     await idle()
-    assert [type(each) for each in stage.posted] == [ModelSaid, ModelAnswered]
+    assert [type(each) for each in stage.posted] == [Passing, ModelAnswered]
 
 
 async def test_a_longer_wait_is_a_failure_that_says_when_and_asks_nobody(stage: Stage) -> None:
@@ -191,7 +192,7 @@ async def test_without_the_store_nobody_waits(stage: Stage) -> None:
     stage.limiter.away = True
     stage.model.add(says("a"))
     stage.pacer.heard(None, M, Word(refused=True))
-    assert [type(each) for each in await stage.ask_model()] == [ModelSaid, ModelAnswered]
+    assert [type(each) for each in await stage.ask_model()] == [Passing, ModelAnswered]
 
 
 async def test_a_deployment_of_its_own_has_no_such_limits(stage: Stage) -> None:

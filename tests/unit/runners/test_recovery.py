@@ -249,7 +249,7 @@ async def test_dead_between_sql_and_the_terminal_event() -> None:
     cell = Cell(MemoryModel(says("ok")))
     run_id = await cell.submitted()
     ann = cell.worker("ann")
-    ann.line.cut_at = (3, "before")
+    ann.line.cut_at = (4, "before")
     await ann.begin(run_id)
     assert ann.line.cut.is_set()
     assert await cell.archive.load(run_id) is not None

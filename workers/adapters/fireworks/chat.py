@@ -20,7 +20,7 @@ from workers.adapters.fireworks.limits import word_of
 from workers.adapters.fireworks.timing import connecting
 from workers.core.chat.account import server_times
 from workers.core.limits.meters import Word
-from workers.ports import AnswerTimes, ProviderFailed
+from workers.ports import AnswerTimes, Lull, ProviderFailed
 
 _ERROR_BODY_BYTES = 64 * 1024
 _MOST_BYTES = 128 * 1024 * 1024
@@ -65,8 +65,9 @@ class FireworksChat:
         self._most_bytes = most_bytes
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None
-    ) -> AsyncGenerator[list[Chunk], None]:
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None,
+        lull: Lull | None = None,
+    ) -> AsyncGenerator[list[Chunk], None]:  # fmt: skip
         """Yield the chunks of each network read. Closing the generator closes the connection at once.
 
         Raises `ProviderFailed` after the chunks that came before the failure. A stream that just ends is no failure
@@ -77,7 +78,7 @@ class FireworksChat:
         reader = None
         try:
             response = await self._ask(body, key, request_id, asked_at, times or AnswerTimes(), credential)
-            reader = TimedReader(response, self._timeouts, asked_at)
+            reader = TimedReader(response, self._timeouts, asked_at, lull)
             decoder = decoder_for(response.content_type)
             speaking, left = False, self._most_bytes
             while not decoder.done:
@@ -247,8 +248,8 @@ def _choices(chunk: Chunk) -> list[Any]:
 
 def _finishes(chunks: list[Chunk]) -> bool:
     for chunk in chunks:
-        for choice in _choices(chunk):
-            if isinstance(choice, dict) and choice.get("finish_reason"):
+        for choice in chunk.get("choices") or ():
+            if type(choice) is dict and choice.get("finish_reason"):
                 return True
     return False
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from api_contracts.failure import Failure
-from workers.ports import ProviderFailed
+from workers.ports import Lull, ProviderFailed
 
 _TAIL_S = 0.25
 """How long the end of a complete answer may take before its connection is given up instead of kept."""
@@ -61,7 +61,9 @@ class TimedReader:
     be with whoever takes the chunks, where a cancellation would hit the wrong work.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, timeouts: Timeouts, asked_at: float) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, timeouts: Timeouts, asked_at: float, lull: Lull | None = None
+    ) -> None:
         self.complete = False
         """Set by the owner once the answer is whole; then a deadline or a lost connection is only its end."""
         self._response = response
@@ -76,10 +78,18 @@ class TimedReader:
         self._waiting = False
         self._timer: asyncio.TimerHandle | None = None
         self._expired: Failure | None = None
+        self._lull = lull
+        self._resting: asyncio.Future[None] | None = None
+        self._content.on_eof(self._end_lull)
         self._lost = self._watched()
 
     async def read(self) -> bytes:
-        """Return what has come, or b"" at the end; raise `ProviderFailed` when it ended in any other way."""
+        """Return what has come, or b"" at the end; raise `ProviderFailed` when it ended in any other way.
+
+        What comes during a lull is read at its end, or at the answer's.
+        """
+        if self._lull is not None:
+            await self._rest(self._lull)
         self._begin()
         try:
             return await self._content.readany()
@@ -131,7 +141,18 @@ class TimedReader:
             lost.add_done_callback(self._wake)
         return lost
 
+    async def _rest(self, lull: Lull) -> None:
+        if self._content.is_eof() or self._content.exception() is not None or (resting := lull()) is None:
+            return
+        self._resting = resting
+        await resting
+
+    def _end_lull(self) -> None:
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
+
     def _wake(self, _lost: object = None) -> None:
+        self._end_lull()
         if not self._content.is_eof():
             self._response.close()
 

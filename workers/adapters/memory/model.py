@@ -54,8 +54,9 @@ class MemoryModel:
         self._answers += answers
 
     async def stream(
-        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None
-    ) -> AsyncGenerator[list[Chunk], None]:
+        self, body: Mapping[str, Any], *, credential: str | None, request_id: str, times: AnswerTimes | None = None,
+        lull: object = None,
+    ) -> AsyncGenerator[list[Chunk], None]:  # fmt: skip
         """See the port."""
         self.asked.append(Asked(body, credential, request_id))
         if times is not None:

@@ -61,19 +61,22 @@ class Appender:
             _fail(item, StoreUnavailable("the appender is closed"))
         self._pending.clear()
 
-    async def append(self, lease: Lease, base_seq: int, events: Sequence[EventData], *, terminal: Status | None) -> int:
+    def append(
+        self, lease: Lease, base_seq: int, events: Sequence[EventData], *, terminal: Status | None
+    ) -> "asyncio.Future[int]":
         """Append as the port says; wait as long as Redis is away."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         if self._closed:
-            raise StoreUnavailable("the appender is closed")
+            done.set_exception(StoreUnavailable("the appender is closed"))
+            return done
         run_id = lease.run_id
         args: list[str | int] = [lease.epoch, lease.owner, base_seq, run_id, terminal or "", self._look_ms]
         for event in events:
             args += (event.TYPE, event.to_json())
         call = ScriptCall(APPEND, (keys.lease(run_id), keys.events(run_id), keys.due(run_id[-1])), tuple(args))
-        item = _Pending(call, run_id, asyncio.get_running_loop().create_future())
-        self._pending.append(item)
+        self._pending.append(_Pending(call, run_id, done))
         self._something.set()
-        return await item.done
+        return done
 
     async def _loop(self) -> None:
         while not self._closed:  # a cancel may be lost, see StreamReader.close

@@ -1,5 +1,6 @@
 """`RunStore` on Redis. Each method is one script or one read."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, Literal, cast, get_args
@@ -115,11 +116,11 @@ class RedisRuns:
             said = await self._scripts.ask(call)
         _log.error("run.keys_damaged", run_id=run_id, found=said.decode())
 
-    async def append(
+    def append(
         self, lease: Lease, base_seq: int, events: Sequence[EventData], *, terminal: Status | None = None
-    ) -> int:
+    ) -> asyncio.Future[int]:
         """See the port."""
-        return await self._appender.append(lease, base_seq, events, terminal=terminal)
+        return self._appender.append(lease, base_seq, events, terminal=terminal)
 
     async def renew(self, leases: Sequence[Lease]) -> set[Lease]:
         """See the port."""

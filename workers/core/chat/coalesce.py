@@ -4,7 +4,11 @@ Pure: `now` comes in.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Final
+
+Said = tuple[str, str]
+"""Text and reasoning; of both in one the reasoning comes first."""
 
 _CLOSE: Final = 1e-3
 """Of an interval: so near to a moment it counts as passed. Seconds since 1970 divided by an interval are this inexact.
@@ -12,7 +16,7 @@ _CLOSE: Final = 1e-3
 
 
 class Coalescer:
-    """Decides when pieces of an answer are published. What it returns is `(text, reasoning)`, reasoning first.
+    """Decides when pieces of an answer are published.
 
     Time is cut by moments `interval_s` (seconds) apart, the same for all that have the same `phase_s`. The first piece
     after a moment that nothing waited for goes out at once; else it waits for the next moment, for `limit_bytes`
@@ -20,7 +24,7 @@ class Coalescer:
     wait. The caller calls `flush` at `deadline`, and at the end.
     """
 
-    __slots__ = ("_bytes", "_interval_s", "_limit_bytes", "_open_at", "_phase_s", "_reasoning", "_text")
+    __slots__ = ("_bytes", "_interval_s", "_limit_bytes", "_open_at", "_phase_s", "_reasoning", "_text", "_thinks")
 
     def __init__(self, interval_s: float = 0.030, limit_bytes: int = 1024, phase_s: float = 0.0) -> None:
         self._interval_s = interval_s
@@ -30,29 +34,38 @@ class Coalescer:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._bytes = 0
+        self._thinks = False
 
     @property
     def deadline(self) -> float | None:
         """When `flush` is due; None while nothing is held."""
         return self._open_at if self._text or self._reasoning else None
 
-    def add(self, text: str, reasoning: str, now: float) -> tuple[str, str] | None:
-        """Take a piece in; return what is to be published now, or None."""
-        if reasoning and self._text:  # text is held, and a thought may not overtake it
-            due = self._take(now)
-            self._hold(text, reasoning)
-            return due
-        turns = bool(text) and bool(self._reasoning)
-        self._hold(text, reasoning)
-        if turns or now >= self._open_at or self._bytes >= self._limit_bytes:
-            return self._take(now)
-        return None
+    def quiet_until(self, now: float) -> float | None:
+        """Return until when all that can come would only be held, None where something may have to go out before."""
+        return self._open_at if now < self._open_at and not (self._thinks or self._text) else None
 
-    def flush(self, now: float) -> tuple[str, str] | None:
-        """Return what is held, or None."""
-        return self._take(now)
+    def take(self, pieces: Iterable[Said], now: float) -> list[Said]:
+        """Take in what came together; return what is to be published now."""
+        is_open, due = now >= self._open_at, list[Said]()
+        for text, reasoning in pieces:
+            if reasoning and self._text:  # text is held, and a thought may not overtake it
+                due += self._released(now)
+                self._hold(text, reasoning)
+                continue
+            turns = bool(text) and bool(self._reasoning)
+            self._hold(text, reasoning)
+            if turns or self._bytes >= self._limit_bytes:
+                due += self._released(now)
+        return due + self._released(now) if is_open else due
+
+    def flush(self, now: float) -> list[Said]:
+        """Return what is held, if anything."""
+        return self._released(now)
 
     def _hold(self, text: str, reasoning: str) -> None:
+        if text or reasoning:
+            self._thinks = not text
         if text:
             self._text.append(text)
             self._bytes += _size(text)
@@ -60,15 +73,15 @@ class Coalescer:
             self._reasoning.append(reasoning)
             self._bytes += _size(reasoning)
 
-    def _take(self, now: float) -> tuple[str, str] | None:
+    def _released(self, now: float) -> list[Said]:
         if not self._text and not self._reasoning:
-            return None
+            return []
         held = "".join(self._text), "".join(self._reasoning)
         self._text.clear()
         self._reasoning.clear()
         self._bytes = 0
         self._open_at = self._moment_after(now)
-        return held
+        return [held]
 
     def _moment_after(self, now: float) -> float:
         passed = math.floor((now - self._phase_s) / self._interval_s + _CLOSE)

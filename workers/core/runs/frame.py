@@ -65,6 +65,16 @@ class Draining:
 
 
 @dataclass(frozen=True, slots=True)
+class Passing:
+    """Of `fact` come events and nothing else: no effect, no end, no other deadline. Nothing waits for it.
+
+    It may be decided while the run's driver sleeps. What the machine takes is the fact, without this.
+    """
+
+    fact: object
+
+
+@dataclass(frozen=True, slots=True)
 class Emit:
     """Append this event. Emits that stand together are one append; what follows them waits for it."""
 
