@@ -20,10 +20,18 @@ from redis.asyncio.connection import (
     parse_url,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+try:
+    import hiredis
+except ImportError:  # it comes with the worker (docs/decisions/0006); whoever only enqueues has little to pack
+    hiredis = None  # type: ignore[assignment]
+
 Command = tuple[str | int | bytes, ...]
+
+_READ_BYTES = 65536
+_NOT_WHOLE = object()
 
 
 class _Frank(AbstractConnection):
@@ -54,18 +62,39 @@ class _Frank(AbstractConnection):
             raise RedisTimeoutError("Redis did not answer in time") from exc
 
     async def _exchanged(self, packed: bytes, count: int) -> list[Any]:
-        with _hung_up():
-            try:
-                if self._writer is None:
-                    raise RedisConnectionError("the connection was closed")
-                self._writer.write(packed)
-                await self._writer.drain()
-                return [await self._reply() for _ in range(count)]
-            except BaseException as exc:
-                await self.disconnect(nowait=True)  # a reply that nobody took would be the next one's
-                if isinstance(exc, OSError) and not isinstance(exc, TimeoutError):
-                    raise RedisConnectionError(f"the connection broke: {type(exc).__name__}") from exc
-                raise
+        try:
+            if self._writer is None:
+                raise RedisConnectionError("the connection was closed")
+            self._writer.write(packed)
+            await self._writer.drain()
+            return await (self._replies(count) if hiredis else self._replies_one_by_one(count))
+        except BaseException as exc:
+            await self.disconnect(nowait=True)  # a reply that nobody took would be the next one's
+            if isinstance(exc, OSError | RuntimeError) and not isinstance(exc, TimeoutError):
+                raise RedisConnectionError(f"the connection broke: {type(exc).__name__}") from exc
+            raise
+
+    async def _replies(self, count: int) -> list[Any]:
+        """Read all of them as they come: redis-py asks for each by itself, through five coroutines."""
+        if self._reader is None:
+            raise RedisConnectionError("the connection was closed")
+        parser = hiredis.Reader(InvalidResponse, self._parser.parse_error, notEnoughData=_NOT_WHOLE)
+        replies: list[Any] = []
+        while len(replies) < count:
+            if not (data := await self._reader.read(_READ_BYTES)):
+                raise RedisConnectionError("the connection was closed by the server")
+            parser.feed(data)
+            while (reply := parser.gets()) is not _NOT_WHOLE:
+                if isinstance(reply, RedisConnectionError):  # it is loading, or shutting down
+                    raise reply
+                if not isinstance(reply, hiredis.PushNotification):
+                    replies.append(reply)
+        if len(replies) > count:
+            raise InvalidResponse("Redis answered what nobody asked")
+        return replies
+
+    async def _replies_one_by_one(self, count: int) -> list[Any]:
+        return [await self._reply() for _ in range(count)]
 
     async def _reply(self) -> Any:
         try:
@@ -142,11 +171,7 @@ def _spelled(command: tuple[Any, ...]) -> bytes:
     return b"".join(parts)
 
 
-_packed: Callable[[tuple[Any, ...]], bytes] = _spelled
-try:
-    from hiredis import pack_command as _packed
-except ImportError:  # it comes with the worker (docs/decisions/0006); whoever only enqueues has little to pack
-    pass
+_packed: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command if hiredis else _spelled
 
 
 @contextmanager
