@@ -7,7 +7,7 @@ import pytest
 
 from api_contracts.chat import ChatDelta
 from api_contracts.runs import EventData
-from tests.waiting import idle
+from tests.waiting import idle, one_turn
 from workers.adapters.memory.clock import ManualClock
 from workers.ports import KeysDamaged, Lease, LeaseLost, RunStore, StoreUnavailable
 from workers.runners.scribe import Scribe
@@ -52,7 +52,7 @@ class Desk:
             try:
                 return await act()
             except StoreUnavailable:
-                await asyncio.sleep(0)
+                await one_turn()
 
 
 def words(*texts: str) -> list[EventData]:

@@ -5,6 +5,7 @@ was read is another matter: see `gone`.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,7 +14,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from workers.adapters.redis.connection import TRANSIENT
+from workers.adapters.redis.connection import TRANSIENT, converse
 from workers.adapters.redis.gone import Entry, Fields, Place, look_at
 from workers.ports import Clock
 
@@ -28,6 +29,8 @@ _CANCEL_AGAIN_S = 0.1
 """A cancel that was lost is said again: a read may wait for long."""
 _PAUSE_S = 0.5
 _NUDGE_S = 0.005
+_BETWEEN_S = 0.02
+"""Between the streams that join: hundreds of runs that begin in a second join by fifty reads, and one alone at once."""
 _BREATH_PER_STREAM_S, _SHORTEST_BREATH_S, _LONGEST_BREATH_S = 25e-6, 0.001, 0.01
 """Asking for a stream costs about as much as an entry of it. With hundreds of live streams there is always something
 to read, so the reader lets a little come together between two reads: with few streams nothing, at most 10 ms."""
@@ -67,6 +70,7 @@ class StreamReader:
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._nudge: asyncio.Task[None] | None = None
+        self._nudged_at = -math.inf
 
     def start(self) -> None:
         """Begin to read."""
@@ -103,9 +107,14 @@ class StreamReader:
 
     async def _unblock(self) -> None:
         """End the read under way until one has begun that knows every watch; too early an unblock has no effect."""
+        if (due := self._nudged_at + _BETWEEN_S) > self._clock.now():
+            await self._clock.sleep_until(due)
         while self._client_id is not None and self._read_since < self._added:
+            self._nudged_at = self._clock.now()
             try:
-                await self._other.client_unblock(self._client_id)
+                (said,) = await converse(self._other, [("CLIENT", "UNBLOCK", self._client_id)])
+                if isinstance(said, Exception):
+                    raise said
             except (RedisError, OSError) as exc:
                 _log.debug("reader.not_unblocked", error=type(exc).__name__)
                 return
