@@ -70,7 +70,16 @@ class Timer:
         if when is not None:
             self._chime.join(when, self)
 
+    def close(self) -> None:
+        """Set it off for good, and let go of whom it rang for, who holds it."""
+        self.set(None)
+        self._ring = _nobody
+
     def due(self) -> None:
         """Ring. Called by the chime."""
         self._when = None
         self._ring()
+
+
+def _nobody() -> None:
+    """Ring for nobody."""

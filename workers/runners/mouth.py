@@ -42,7 +42,7 @@ class Mouth:
 
     def close(self) -> None:
         """Be rung no more."""
-        self._timer.set(None)
+        self._timer.close()
 
     def _due(self) -> None:
         if self._resting is not None and not self._resting.done():

@@ -58,16 +58,20 @@ class Scribe:
 
     def close(self) -> None:
         """Give up what is under way, which may land, and know nobody: he who made us would be held by us for ever."""
-        self._until_done, self._troubled = _over, _nothing
+        self._until_done, self._troubled, self._fault = _over, _nothing, None
         if self._landing is not None:
             self._landing.cancel()
 
     async def settle(self) -> None:
-        """Return when what was told has landed. Raise what the store raises."""
+        """Return when what was told has landed. Raise what the store raises, once: what was told is then given up."""
         if self._landing is not None:
             await asyncio.wait([self._landing])
         if self._fault is not None:
-            raise self._fault
+            fault, self._fault, self._telling = self._fault, None, ()
+            try:
+                raise fault
+            finally:
+                del fault  # it holds this frame
         if events := self._telling:
             self._telling = ()
             await self.append(events)

@@ -54,6 +54,22 @@ def transport_failure(code: str, error: BaseException) -> Failure:
     )
 
 
+class _Rest:
+    """A lull that somebody rests in. The answer's end, which knows nothing else of its reader, ends it."""
+
+    def __init__(self) -> None:
+        self._lull: asyncio.Future[None] | None = None
+
+    async def until_over(self, lull: "asyncio.Future[None] | None") -> None:
+        if lull is not None:
+            self._lull = lull
+            await lull
+
+    def end(self) -> None:
+        if self._lull is not None and not self._lull.done():
+            self._lull.set_result(None)
+
+
 class TimedReader:
     """Reads the body of one answer.
 
@@ -79,8 +95,8 @@ class TimedReader:
         self._timer: asyncio.TimerHandle | None = None
         self._expired: Failure | None = None
         self._lull = lull
-        self._resting: asyncio.Future[None] | None = None
-        self._content.on_eof(self._end_lull)
+        self._rest = _Rest()
+        self._content.on_eof(self._rest.end)
         self._lost = self._watched()
 
     async def read(self) -> bytes:
@@ -88,8 +104,8 @@ class TimedReader:
 
         What comes during a lull is read at its end, or at the answer's.
         """
-        if self._lull is not None:
-            await self._rest(self._lull)
+        if self._lull is not None and not self._content.is_eof() and self._content.exception() is None:
+            await self._rest.until_over(self._lull())
         self._begin()
         try:
             return await self._content.readany()
@@ -141,18 +157,8 @@ class TimedReader:
             lost.add_done_callback(self._wake)
         return lost
 
-    async def _rest(self, lull: Lull) -> None:
-        if self._content.is_eof() or self._content.exception() is not None or (resting := lull()) is None:
-            return
-        self._resting = resting
-        await resting
-
-    def _end_lull(self) -> None:
-        if self._resting is not None and not self._resting.done():
-            self._resting.set_result(None)
-
     def _wake(self, _lost: object = None) -> None:
-        self._end_lull()
+        self._rest.end()
         if not self._content.is_eof():
             self._response.close()
 
