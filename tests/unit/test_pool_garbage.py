@@ -11,6 +11,7 @@ from celery import Celery
 from tests.garbage import collector_off
 from tests.waiting import eventually
 from workers.pool import Job, LoopTask, TaskPool
+from workers.pool.executor import DaemonExecutor
 from workers.pool.threads import JobThreads
 
 
@@ -65,3 +66,22 @@ def test_a_thread_that_waits_holds_nothing_of_what_it_ran() -> None:
             work = begun()
             eventually(lambda work=work: work() is None)  # type: ignore[misc]
     assert len(threads) >= 1
+
+
+def test_what_a_call_raised_is_gone_with_its_future() -> None:
+    executor = DaemonExecutor(JobThreads())
+
+    class Broken(Exception):
+        """What the call raises."""
+
+    def breaks() -> None:
+        raise Broken
+
+    def broken() -> "weakref.ref[BaseException]":
+        raised = executor.submit(breaks).exception(10)
+        assert isinstance(raised, Broken)
+        return weakref.ref(raised)
+
+    with collector_off():
+        error = broken()
+        eventually(lambda: error() is None)

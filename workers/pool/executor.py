@@ -28,9 +28,10 @@ class DaemonExecutor(ThreadPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call `fn` in a thread; the future is cancelled if the executor was shut down before."""
         call = _Call(next(self._numbers), partial(fn, *args, **kwargs), self._calls)
+        future = call.future
         if not self._calls.admit(call):
-            call.future.cancel()
-        return call.future
+            future.cancel()
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Start no more calls; those that run are not waited for."""
@@ -49,6 +50,7 @@ class _Call:
             if self.future.set_running_or_notify_cancel():
                 self._set()
         finally:
+            del self.future  # an error that it has leads by these frames to this call, and would be held by itself
             self._calls.leave(self)
 
     def _set(self) -> None:
