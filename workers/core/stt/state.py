@@ -11,7 +11,7 @@ from typing import Any, Final
 from api_contracts import runs, stt
 from api_contracts.runs import EventData
 from api_contracts.stt import SAMPLE_RATE, AudioMeters, GapCause, SttOptions
-from workers.core.runs.frame import later_id
+from workers.core.runs.living import Living
 from workers.core.stt.segments import Told
 from workers.core.stt.timeline import Anchor, Timeline
 from workers.core.stt.transcript import Transcript
@@ -31,15 +31,12 @@ class Missing:
 
 
 @dataclass(slots=True)
-class SttState:
+class SttState(Living):
     """See the module. Positions are samples of the timeline, times seconds since 1970."""
 
-    queued_at: float
-    started_at: float | None = None
     connected_at: float | None = None
     first_text_at: float | None = None
     first_final_at: float | None = None
-    cursor: str = "0"
     cancelling: str | None = None
     conn: int = 0
     connections: int = 0
@@ -79,8 +76,7 @@ class SttState:
         """Take one event written at `at`; types that mean nothing to a session are passed over."""
         if type(event) is stt.SttInterim:  # most of all events, and it leaves nothing behind
             return
-        if (letter := vars(event).get("inbox")) is not None:
-            self.cursor = later_id(self.cursor, letter)
+        self.fold_life(event, at)
         match event:
             case stt.SttFinal():
                 self._fold_final(event, at)
@@ -121,8 +117,6 @@ class SttState:
 
     def _fold_way(self, event: EventData, at: float) -> None:
         match event:
-            case runs.RunStarted():
-                self.started_at = at
             case runs.RunCancelling():
                 self.cancelling = event.reason
             case stt.SttConnected():
