@@ -3,6 +3,8 @@
 Floor, in the same run: a bare Celery task of the same service through the same broker, with a link to a task on a
 second worker; timed from before `send_task` to inside the linked task. Both services wait for work, nothing else runs.
 Goal: p50 1.5 times the floor's.
+Reported beside it: a workflow with one step that DBOS queues on PostgreSQL (`benchmarks.dbos_peer`), as it polls by
+default and a hundred times as often.
 Run: .venv/bin/python -m benchmarks.p6_tool_trip [--quick]
 """
 
@@ -17,6 +19,7 @@ from redis import Redis
 
 from api_contracts.client import Client
 from benchmarks.cpu import spread
+from benchmarks.dbos_peer import DBOS, NotCompared, median_s
 from benchmarks.names import BACK, BACK_KEY, TOOL
 from benchmarks.stand import Stand, stand
 from workers.cli.stack import stack
@@ -30,6 +33,7 @@ SCENE = {
 }
 SPEC = {"name": "look", "task": TOOL, "queue": "fireworks.look", "effect": "pure"}
 _WITHIN_S = 60
+_POLLED_S = (1.0, 0.01)
 
 
 def trip_s(client: Client) -> float:
@@ -66,6 +70,18 @@ def measure(on: Stand, rounds: int, count: int) -> list[tuple[float, float]]:
     return found
 
 
+def show_peer(trip: float, count: int) -> None:
+    """Print what the peer takes, and how often our trip goes into it."""
+    for interval_s in _POLLED_S:
+        try:
+            peer = median_s(interval_s, count)
+        except NotCompared as exc:
+            print(f"NOT COMPARED with {DBOS}: {exc}")
+            return
+        shown = f"{DBOS}, queued workflow, polled every {interval_s:g} s: {peer * 1e3:.0f} ms"
+        print(f"{shown}, {peer / trip:.1f} times ours", flush=True)
+
+
 def main() -> None:
     """Print the ratio."""
     rounds, count = (1, 20) if "--quick" in sys.argv else (5, 60)
@@ -79,6 +95,7 @@ def main() -> None:
     print(f"call to result {spread([trip for trip, _ in found], ' ms', 1e3)}")
     print(f"bare task with link {spread([bare for _, bare in found], ' ms', 1e3)}")
     print(f"P6 = {spread([trip / bare for trip, bare in found])} (goal <= 1.5)")
+    show_peer(statistics.median(trip for trip, _ in found), 10 if "--quick" in sys.argv else 30)
 
 
 if __name__ == "__main__":

@@ -184,6 +184,7 @@ class RunTask(GuardedTask):
                 self._tell_again(truth)
                 raise Ignore(reason)
             case Unreachable(reason):
+                _log.info("run.unreachable", run_id=self.request.id, reason=reason)
                 raise Reject(reason, requeue=True)
             case Parked(lease, why):
                 # Publishes nothing: the run's next message is the sweeper's.

@@ -72,6 +72,16 @@ class ChatPerformer:
         self._follow_ups: dict[str, Callable[[], Awaitable[None]]] = {}
         self._after = FollowUps()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._foreseen: dict[int, asyncio.Event] = {}
+        """By attempt: set when what announces it is on record."""
+
+    def foresee(self, effect: Effect, post: Post) -> None:
+        """See `Foresees`: leave to ask the model is asked for. Leave that is never used time gives back, but not what
+        budgets reserve.
+        """
+        if isinstance(effect, AskModel) and self._allowance is None:
+            self._foreseen[effect.attempt] = asyncio.Event()
+            self._begin("model", self._answer(effect, post), post)
 
     def perform(self, effect: Effect, post: Post) -> None:
         """See `Performer`."""
@@ -79,7 +89,7 @@ class ChatPerformer:
             case OpenTurn() | CommitVersion():
                 self._begin("conversation", self._talk(effect, post), post)
             case AskModel():
-                self._begin("model", self._answer(effect, post), post)
+                self._ask_model(effect, post)
             case RunTool():
                 self._begin(effect.call_id, self._run_tool(effect, post), post)
             case FollowUp(call_id):
@@ -132,12 +142,23 @@ class ChatPerformer:
         act = self._talks.open(wanted) if isinstance(wanted, OpenTurn) else self._talks.commit(wanted)
         post(await act)
 
+    def _ask_model(self, ask: AskModel, post: Post) -> None:
+        if foreseen := self._foreseen.pop(ask.attempt, None):
+            foreseen.set()
+        else:
+            self._begin("model", self._answer(ask, post), post)
+
+    async def _is_announced(self, attempt: int) -> None:
+        if foreseen := self._foreseen.get(attempt):
+            await foreseen.wait()
+
     async def _answer(self, ask: AskModel, post: Post) -> None:
         mouth = Mouth(self._chime, self._clock, lambda piece: post(Passing(ModelSaid(ask.attempt, *piece))))
         try:
             verdict = await self._allowed(ask, mouth)
         except ProviderFailed as exc:
             verdict = exc.failure
+            await self._is_announced(ask.attempt)
         finally:
             mouth.close()
         for piece in mouth.rest():
@@ -174,6 +195,7 @@ class ChatPerformer:
     async def _admitted(self, ask: AskModel, mouth: Mouth) -> Verdict:
         account, model = ask.credential, str(ask.body["model"])
         entered = await self._circuits.enter(account, model)
+        await self._is_announced(ask.attempt)
         try:
             verdict = await self._stream(ask, mouth)
         except ProviderFailed as exc:

@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
@@ -94,6 +94,14 @@ class Performer(Protocol):
     async def close(self) -> None:
         """Stop whatever is under way, and return when it has stopped."""
         ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """A performer that can make ready for an effect before what announces it is on record."""
+
+    def foresee(self, effect: Effect, post: Callable[[object], None]) -> None:
+        """Make ready, maybe in vain: nothing may happen yet that the journal must tell of. Never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +274,7 @@ class Driver:
                     park = action
                     continue
                 case Effect():
-                    await self._commit(events)
-                    if action.once and not self._is_noted:
-                        await self._note()
-                    self._performer.perform(action, self.post)
+                    await self._begin(action, events)
                 case Finish():
                     await self._commit(events)
                     await self._end(action)
@@ -280,6 +285,14 @@ class Driver:
         await self._commit(events)
         if park is not None:
             await self._park(park)
+
+    async def _begin(self, effect: Effect, events: list[EventData]) -> None:
+        if events and isinstance(self._performer, Foresees):
+            self._performer.foresee(effect, self.post)
+        await self._commit(events)
+        if effect.once and not self._is_noted:
+            await self._note()
+        self._performer.perform(effect, self.post)
 
     def _is_worth_telling(self, event: EventData) -> bool:
         if type(event) not in OF_NO_EFFECT:

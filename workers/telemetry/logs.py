@@ -28,6 +28,8 @@ _PLAIN: Final = (
 _CONTENT: Final = frozenset(
     ("request", "messages", "prompt", "text", "content", "arguments", "result", "args", "kwargs", "body", "data")
 )
+_SILENT: Final = "celery.worker.strategy"
+"""Tells of each message as it comes in, in the thread that takes the next one, before anybody can begin with it."""
 _QUOTING: Final = ("Can't decode message body",)
 """First lines of others that quote headers, and with them the arguments."""
 
@@ -66,6 +68,7 @@ def configure(level: str = "INFO", secrets: Secrets | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
     logging.getLogger(_OURS).setLevel(level)
+    logging.getLogger(_SILENT).setLevel(logging.WARNING)
 
 
 def stack(exc: BaseException | None) -> str:

@@ -316,3 +316,11 @@ async def test_a_run_whose_worker_died_pays_for_each_attempt_once() -> None:
     cell.model.add(counted("b", 30, 1))
     assert isinstance(await other.serve(run_id), Ended)
     assert (book.settled, sum(book.open.values())) == (31 * TOKEN, dead), "what the dead reserved stays spent"
+
+
+async def test_nothing_is_reserved_before_the_attempt_is_on_record(stage: Stage) -> None:
+    stage.performer.foresee(AskModel(1, BODY, None), stage.posted.append)
+    await idle()
+    assert stage.books.books == {}
+    stage.model.add(says("a"))
+    assert isinstance(await stage.ask(), ModelAnswered)

@@ -227,3 +227,27 @@ def test_an_operators_limits_stand_in_the_order_of_the_meters() -> None:
     )  # fmt: skip
     assert settings.limits == (1, 2, 3, 4)
     assert settings.model_copy(update={"limit_prompt_tokens": None}).limits == (1, None, 3, 4)
+
+
+# -- an attempt that is foreseen ---------------------------------------------------------------------------------------
+
+
+async def foreseen(stage: Stage) -> list[Any]:
+    stage.performer.foresee(ASK, stage.posted.append)
+    await idle()
+    return stage.posted
+
+
+async def test_leave_is_asked_for_while_the_attempt_is_put_on_record_and_the_model_only_then(stage: Stage) -> None:
+    stage.model.add(says("a"))
+    assert await foreseen(stage) == []
+    assert len(stage.limiter.asked) == 1
+    assert stage.model.asked == []
+    assert [type(each) for each in await stage.ask_model()] == [Passing, ModelAnswered]
+    assert (len(stage.limiter.asked), len(stage.model.asked)) == (1, 1)
+
+
+async def test_what_comes_of_a_foreseen_attempt_is_told_when_it_is_on_record(stage: Stage) -> None:
+    await stage.drain(ahead_s=HOLD_S + 1)
+    assert await foreseen(stage) == []
+    assert [type(each) for each in await stage.ask_model()] == [ModelFailed]

@@ -459,3 +459,14 @@ async def test_a_failure_of_the_provider_has_the_contracts_shape_in_the_outcome(
     failure = Failure(code="provider_down", category="overloaded", message="down", at_fault="provider")
     cell = Cell(MemoryModel([failure]))
     assert failed(await cell.worker().serve(await cell.submitted()), "provider_down")
+
+
+async def test_the_model_is_not_asked_before_the_attempt_is_on_record() -> None:
+    model = MemoryModel(says("a"))
+    cell = Cell(model)
+    worker = cell.worker()
+    worker.line.cut_at = (1, "before")
+    await worker.begin(await cell.submitted())
+    assert worker.line.cut.is_set()
+    assert model.asked == []
+    await worker.die()
