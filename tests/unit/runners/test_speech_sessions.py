@@ -180,7 +180,7 @@ async def test_a_worker_that_is_told_to_stop_hands_the_session_over_at_once(cell
 async def ends_after_a_cut(append: int, when: str) -> bool:
     """Play a session whose worker dies before or after its n-th append; return False when there is no n-th."""
     cell = SpeechCell(provider=Provider(Ways(final_delays=(3_000,), every=5)))
-    run_id, talk = await cell.submitted(), 9
+    run_id, talk = await cell.submitted(), 11
     ann = cell.worker("ann")
     ann.line.cut_at = (append, when)
     serving = await ann.begin(run_id)

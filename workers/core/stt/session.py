@@ -3,7 +3,7 @@
 What is final stands in the journal, and with it the anchor: the last entry of the audio stream that need not be sent
 again. Everything after it is still in the stream, so a session survives its connections and its workers in one way:
 
-    connection lost      wait, connect, send again what lies after the anchor (at most 2 s of it already settled)
+    connection lost      wait, connect, send again what lies after the anchor (at most 4 s of it already settled)
     worker killed        fold the journal, read the stream after the anchor, connect, send it
     hand-over            let go at once; the next worker does the same
 

@@ -14,10 +14,10 @@ from typing import Any
 from workers.emulator.speech.engine import RATE, EngineMissing, Heard, Hypothesis
 
 _HEAR_EVERY = RATE  # samples
-_SETTLES_AFTER = RATE  # the last word of a window may be half of one, and be misheard twice
-_WINDOW = 8 * RATE  # a longer one loses what has settled
+_SETTLES_AFTER = 2 * RATE  # the last words of a window are misheard alike twice: half of one, or with little after it
+_WINDOW = 16 * RATE  # a longer one loses what has settled
 _LONGEST = 25 * RATE  # Whisper hears 30 s; agreed or not, a longer window settles
-_CONTEXT = 2 * RATE  # of what has settled stays in the window: cut at a word, the next one would be misheard
+_CONTEXT = 8 * RATE  # of what has settled stays in the window: with 2 s before it a clear word was misheard
 _IDLE = 2 * RATE  # kept of a window in which nobody speaks
 _PROMPT = 30  # words
 _MISSING = "this voice needs the engine whisper, not installed here: pip install 'fireworks-workers[whisper]'"
@@ -125,15 +125,14 @@ class WhisperEngine:
         return words
 
     def _forget(self) -> None:
-        """Drop what settled long ago once the window is long; and silence before anybody speaks."""
-        length = len(self._window) // 2
+        """Drop what settled long ago once the window is long; and what was before a long silence."""
+        end = self._from + len(self._window) // 2
+        last = self._settled[-1].end if self._settled else 0
         upto = self._from
-        if length >= _WINDOW:
-            kept_from = (self._settled[-1].end if self._settled else self._from) - _CONTEXT
-            upto = max([upto, *(word.end for word in self._settled if word.end <= kept_from)])
-        if not self._pending and length >= _IDLE + _CONTEXT:
-            quiet_from = max(self._settled[-1].end if self._settled else 0, self._from)
-            upto = max(upto, min(quiet_from + _CONTEXT, self._from + length - _IDLE))
+        if end - upto >= _WINDOW:
+            upto = max([upto, *(word.end for word in self._settled if word.end <= last - _CONTEXT)])
+        if not self._pending and end - max(last, self._from) >= 2 * _IDLE:
+            upto = max(upto, end - _IDLE)
         del self._window[: 2 * (upto - self._from)]
         self._from = upto
 

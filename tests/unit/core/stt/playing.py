@@ -10,11 +10,13 @@ from api_contracts.stt import STT_EVENTS, SttRequest
 from workers.core.runs.frame import Action, Begin, Emit, Finish, Release, Woke
 from workers.core.stt import acts
 from workers.core.stt.session import SttSession
-from workers.core.stt.state import SttState
+from workers.core.stt.state import OVERLAP, SttState
 
 RUN = "run-1"
 T0 = 1_000.0
 RATE = 16_000
+OVERLAP_S = OVERLAP / RATE
+"""So much before the end of what is final is heard again by a new connection."""
 TYPES = {event.TYPE: event for event in (*RUN_EVENTS, *STT_EVENTS)}
 
 

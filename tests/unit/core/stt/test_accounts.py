@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_contracts import stt
-from tests.unit.core.stt.playing import ECHO, RATE, Life, check, request, segment, sound, update, word
+from tests.unit.core.stt.playing import ECHO, OVERLAP_S, RATE, Life, check, request, segment, sound, update, word
 from tests.unit.core.stt.recogniser import Ways
 from tests.unit.core.stt.test_session_properties import CHUNKS, TROUBLES, WAYS, WORDS, Words, entries_of
 from tests.unit.core.stt.world import Trouble, World
@@ -63,16 +63,17 @@ def test_audio_that_is_sent_again_is_told_with_its_place_and_why() -> None:
     life.loses()
     life.retries()
     life.opened()
-    assert repeats(life) == [(2.5, 8.0, "lost")]
+    again = 4.5 - OVERLAP_S
+    assert repeats(life) == [(again, 8.0, "lost")]
     talking(1.0, life)
     life.control(type="clear")
-    assert repeats(life)[1:] == [(2.5, 9.05, "cleared")]
+    assert repeats(life)[1:] == [(again, 9.05, "cleared")]
     life.control(type="options", language="de")
     life.opened()
-    assert repeats(life)[2:] == [(2.5, 9.05, "planned")]
+    assert repeats(life)[2:] == [(again, 9.05, "planned")]
     life.control(type="end")
     life.says(ECHO)
-    assert life.result.repeated_s == pytest.approx(5.5 + 6.55 + 6.55)
+    assert life.result.repeated_s == pytest.approx(8.0 + 9.05 + 9.05 - 3 * again)
     check(life)
 
 
@@ -84,12 +85,12 @@ def test_a_worker_that_goes_on_tells_what_it_sends_again() -> None:
     killed, after = life.reborn(), [acts.AudioArrived(f"{n}-0", sound(0.1)) for n in range(1, 81)]
     killed.begin().feed(*after)
     killed.opened()
-    assert repeats(killed) == [(2.5, 4.5, "resumed")]
+    assert repeats(killed) == [(4.5 - OVERLAP_S, 4.5, "resumed")]
     life.feed(Draining(0))
     drained = life.reborn()
     drained.begin().feed(*after)
     drained.opened()
-    assert repeats(drained) == [(2.5, 8.0, "resumed")]
+    assert repeats(drained) == [(4.5 - OVERLAP_S, 8.0, "resumed")]
 
 
 @pytest.mark.requirement("STT-14", "STT-15")
@@ -141,3 +142,23 @@ def test_meters_only_go_up_whoever_goes_on(spoken: list[float]) -> None:
     for meter in ("sent_s", "acked_s", "billable_s"):
         values = [getattr(each, meter) for each in told]
         assert values == sorted(values)
+
+
+@pytest.mark.requirement("STT-14")
+def test_the_meters_tell_what_was_sent_heard_and_will_be_billed() -> None:
+    life = Life(request(idle_timeout_s=3600)).opened()
+    again = 9 - 6.5 + OVERLAP_S
+    for _ in range(9):
+        life.speak(1)
+    life.says(update(segment(0, word("one", 6.0, 6.5, final=True))))
+    life.loses()
+    life.later(1)
+    life.opened()
+    life.later(9)
+    meters = life.told(stt.SttUsage)[-1].audio
+    assert (meters.sent_s, meters.acked_s, meters.billable_s) == (9 + again, 6.5, 6.5)
+    life.control(type="end")
+    life.says(ECHO)
+    meters = life.result.audio
+    assert (meters.sent_s, meters.acked_s, meters.billable_s) == (9 + again, 9, 6.5 + again)
+    check(life)

@@ -4,7 +4,7 @@ import pytest
 
 from api_contracts import stt
 from api_contracts.runs import RunStarted
-from tests.unit.core.stt.playing import ECHO, RATE, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import ECHO, OVERLAP_S, RATE, Life, check, kinds, request, segment, sound, update, word
 from tests.unit.core.stt.recogniser import Ways, speech, text_of
 from tests.unit.core.stt.world import Entry, World
 from workers.core.runs.frame import Finish
@@ -73,7 +73,7 @@ def test_audio_is_let_go_only_when_its_words_are_final_and_told() -> None:
     assert life.done(acts.TrimAudio) == []
     told = kinds(life.says(update(segment(0, word("one", 9.0, 9.5, final=True)))))
     assert told.index("stt.final") < told.index("TrimAudio")
-    assert life.done(acts.TrimAudio)[0].before_entry_id == "7-0"
+    assert life.done(acts.TrimAudio)[0].before_entry_id == f"{int(9.5 - OVERLAP_S)}-0"
 
 
 # -- what no producer should send --------------------------------------------------------------------------------------

@@ -3,7 +3,20 @@
 import pytest
 
 from api_contracts import stt
-from tests.unit.core.stt.playing import ECHO, RATE, T0, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import (
+    ECHO,
+    OVERLAP_S,
+    RATE,
+    T0,
+    Life,
+    check,
+    kinds,
+    request,
+    segment,
+    sound,
+    update,
+    word,
+)
 from workers.core.runs.frame import Draining, Finish, Release, SignalArrived, Woke
 from workers.core.stt import acts
 
@@ -286,10 +299,11 @@ def test_a_failed_session_that_was_closed_but_not_finished_fails_for_the_same_re
 
 @pytest.mark.requirement("STT-10")
 def test_a_successor_reads_after_the_anchor_and_hears_what_was_not_final() -> None:
+    upto = OVERLAP_S + 2.4
     life = Life().opened()
     for _ in range(20):
         life.speak(0.5)
-    life.says(update(segment(0, word("one", 4.0, 4.4, final=True), word("two", 4.5, 5.0))))
+    life.says(update(segment(0, word("one", upto - 0.4, upto, final=True), word("two", upto + 0.1, upto + 0.6))))
     final = life.told(stt.SttFinal)[0]
     assert (final.anchor_entry, final.anchor_at) == ("4-0", 2 * RATE)
     again = life.reborn().begin()
@@ -298,7 +312,11 @@ def test_a_successor_reads_after_the_anchor_and_hears_what_was_not_final() -> No
     again.opened()
     start = again.told(stt.SttConnected)[-1].start_at
     assert start == round(2.4 * RATE)
-    again.says(update(segment(0, word("one", 1.6, 2.0, final=True), word("two", 2.1, 2.6, final=True))))
+    one, two = (
+        word("one", OVERLAP_S - 0.4, OVERLAP_S, final=True),
+        word("two", OVERLAP_S + 0.1, OVERLAP_S + 0.6, final=True),
+    )
+    again.says(update(segment(0, one, two)))
     assert again.words == ["one", "two"]
     check(again)
 
@@ -308,12 +326,13 @@ def test_a_successor_reads_after_the_anchor_and_hears_what_was_not_final() -> No
 
 @pytest.mark.requirement("STT-17")
 def test_audio_is_trimmed_after_the_event_that_settles_it() -> None:
+    one = word("one", OVERLAP_S + 4.5, OVERLAP_S + 4.9, final=True)
     life = Life().opened()
     for _ in range(24):
         life.speak(0.5)
-    done = life.says(update(segment(0, word("one", 6.5, 6.9, final=True), word("two", 7.5, 8.0))))
+    done = life.says(update(segment(0, one, word("two", OVERLAP_S + 5.5, OVERLAP_S + 6.0))))
     assert kinds(done) == ["stt.start_of_speech", "stt.final", "stt.interim"], "a few seconds are not worth it"
-    done = life.says(update(segment(0, word("one", 6.5, 6.9, final=True), word("two", 7.5, 8.0, final=True))))
+    done = life.says(update(segment(0, one, word("two", OVERLAP_S + 5.5, OVERLAP_S + 6.0, final=True))))
     assert kinds(done) == ["stt.final", "TrimAudio"]
     assert life.done(acts.TrimAudio)[0].before_entry_id == "12-0"
 
@@ -330,8 +349,8 @@ def test_silence_is_settled_when_the_provider_has_passed_it_and_says_nothing() -
         life.later(0.5)
         echoed(life)
     settled = [(usage.settled_at / RATE, usage.anchor_at / RATE) for usage in life.told(stt.SttUsage)]
-    assert settled == [(0.0, 0.0), (5.0, 3.0), (15.0, 13.0)]
-    assert [trim.before_entry_id for trim in life.done(acts.TrimAudio)] == ["26-0"]
+    assert settled == [(0.0, 0.0), (5.0, 5.0 - OVERLAP_S), (15.0, 15.0 - OVERLAP_S)]
+    assert [trim.before_entry_id for trim in life.done(acts.TrimAudio)] == [f"{round((15 - OVERLAP_S) / 0.5)}-0"]
     assert life.told(stt.SttUsage)[-1].audio.acked_s == 25.0
     check(life)
 
@@ -426,25 +445,6 @@ def test_audio_that_is_gone_does_not_wait_to_be_heard() -> None:
 def test_nothing_missing_is_no_gap() -> None:
     life = speaking()
     assert life.feed(acts.AudioMissing(0)) == []
-
-
-@pytest.mark.requirement("STT-14")
-def test_the_meters_tell_what_was_sent_heard_and_will_be_billed() -> None:
-    life = Life(request(idle_timeout_s=3600)).opened()
-    for _ in range(6):
-        life.speak(1)
-    life.says(update(segment(0, word("one", 3.0, 3.5, final=True))))
-    life.loses()
-    life.later(1)
-    life.opened()
-    life.later(9)
-    meters = life.told(stt.SttUsage)[-1].audio
-    assert (meters.sent_s, meters.acked_s, meters.billable_s) == (6 + 4.5, 3.5, 3.5)
-    life.control(type="end")
-    life.says(ECHO)
-    meters = life.result.audio
-    assert (meters.sent_s, meters.acked_s, meters.billable_s) == (6 + 4.5, 6, 3.5 + 4.5)
-    check(life)
 
 
 def test_the_meters_go_on_in_the_next_life() -> None:

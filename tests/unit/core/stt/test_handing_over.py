@@ -3,7 +3,7 @@
 import pytest
 
 from api_contracts import stt
-from tests.unit.core.stt.playing import ECHO, RATE, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import ECHO, OVERLAP_S, RATE, Life, check, kinds, request, segment, sound, update, word
 from workers.core.runs.frame import Draining, Finish, Release, SignalArrived
 from workers.core.stt import acts
 
@@ -36,15 +36,17 @@ def test_a_hand_over_tells_the_meters_lets_go_and_makes_nothing_final() -> None:
 
 @pytest.mark.requirement("STT-10", "STT-11")
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_successor_sends_what_is_not_final_and_two_seconds_before_it_and_nothing_else(asked: bool) -> None:
+def test_a_successor_sends_what_is_not_final_and_the_overlap_before_it_and_nothing_else(asked: bool) -> None:
     life = talking()
     if asked:
         life.feed(Draining(life.now + 30))
+    start = 7.5 - OVERLAP_S
     after = taken_up(life)
     after.opened()
-    assert after.told(stt.SttConnected)[-1].start_at == round(5.5 * RATE)
-    assert len(after.sent()) == round(4.5 * RATE) * 2
-    words = [word("one", 1.5, 2.0, final=True), word("two", 3.5, 4.0, final=True), word("three", 4.1, 4.5, final=True)]
+    assert after.told(stt.SttConnected)[-1].start_at == round(start * RATE)
+    assert len(after.sent()) == round((10 - start) * RATE) * 2
+    times = {"one": (7.0, 7.5), "two": (9.0, 9.5), "three": (9.6, 10.0)}
+    words = [word(text, begin - start, end - start, final=True) for text, (begin, end) in times.items()]
     after.says(update(segment(0, *words)))
     assert after.words == ["one", "two", "three"]
     assert [each.start for each in after.told(stt.SttFinal)] == pytest.approx([7.0, 9.0])

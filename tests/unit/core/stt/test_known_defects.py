@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api_contracts import stt
-from tests.unit.core.stt.playing import ECHO, RATE, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import ECHO, OVERLAP_S, RATE, Life, check, kinds, request, segment, sound, update, word
 from tests.unit.core.stt.recogniser import Recogniser, Ways, speech
 from workers.core.stt import acts
 from workers.core.stt.messages import segments_in
@@ -186,7 +186,7 @@ def test_16_words_keep_their_times_on_one_timeline_and_all_that_is_known_of_them
     life.loses()
     life.retries()
     life.opened()
-    life.says(update(segment(0, word("two", 3.0, 3.5, final=True, language="fr"))))
+    life.says(update(segment(0, word("two", OVERLAP_S + 1.0, OVERLAP_S + 1.5, final=True, language="fr"))))
     one, two = life.told(stt.SttFinal)
     assert (one.words[0].probability, one.words[0].hallucination_score) == (0.7, 0.3)
     assert (two.start, two.end, two.language) == pytest.approx((7.4, 7.9, "fr"))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api_contracts import stt
-from tests.unit.core.stt.playing import ECHO, RATE, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import ECHO, OVERLAP_S, RATE, Life, check, kinds, request, segment, sound, update, word
 from workers.core.runs.frame import Action, Woke
 from workers.core.stt import acts
 from workers.core.stt.waiting import UNPROVEN_S, stalled_at
@@ -275,7 +275,7 @@ def test_in_the_first_silence_after_its_time_a_connection_is_replaced_before_it_
     assert kinds(life.trace)[-1] == "Disconnect"
     assert life.told(stt.SttReconnecting)[-1].reason == "the connection was replaced before it is too old"
     start = life.told(stt.SttConnected)[-1].start_at
-    assert start == round(296 * RATE), "two seconds before the end of what is final"
+    assert start == round((298 - OVERLAP_S) * RATE), "so much before the end of what is final"
     check(life)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from api_contracts import stt
-from tests.unit.core.stt.playing import RATE, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import OVERLAP_S, RATE, Life, check, kinds, request, segment, sound, update, word
 from workers.core.runs.frame import Woke
 from workers.core.stt import acts
 from workers.core.stt.link import BUDGET, CONNECT_WITHIN_S, chance, pause_s
@@ -28,22 +28,23 @@ def test_audio_that_came_before_the_connection_is_sent_when_it_opens() -> None:
 
 
 @pytest.mark.requirement("STT-09")
-def test_what_is_not_settled_is_sent_again_with_two_seconds_before_it() -> None:
+def test_what_is_not_settled_is_sent_again_with_the_overlap_before_it() -> None:
+    start = 5.2 - OVERLAP_S
     life = Life().opened()
-    for _ in range(10):
+    for _ in range(14):
         life.speak(0.5)
-    life.says(update(segment(0, word("one", 2.5, 3.2, final=True), word("two", 3.3, 3.5))))
+    life.says(update(segment(0, word("one", 4.5, 5.2, final=True), word("two", 5.3, 5.5))))
     life.loses(1006)
     assert kinds(life.trace)[-2:] == ["stt.lost", "stt.reconnecting"]
     life.speak(0.5)
     life.later(1)
     life.opened()
-    assert [each.start_at for each in life.told(stt.SttConnected)] == [0, round(1.2 * RATE)]
-    assert len(life.sent(2)) == round((5.5 - 1.2) * RATE) * 2
-    # the new connection's clock begins at 1.2 s
-    life.says(update(segment(0, word("one", 1.3, 2.0, final=True), word("two", 2.1, 2.3, final=True))))
+    assert [each.start_at for each in life.told(stt.SttConnected)] == [0, round(start * RATE)]
+    assert len(life.sent(2)) == round((7.5 - start) * RATE) * 2
+    one, two = word("one", 4.5 - start, 5.2 - start, final=True), word("two", 5.3 - start, 5.5 - start, final=True)
+    life.says(update(segment(0, one, two)))
     assert life.words == ["one", "two"]
-    assert life.told(stt.SttFinal)[1].start == pytest.approx(3.3)
+    assert life.told(stt.SttFinal)[1].start == pytest.approx(5.3)
     check(life)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from api_contracts import stt
-from tests.unit.core.stt.playing import ECHO, RATE, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import ECHO, OVERLAP_S, RATE, Life, check, kinds, request, segment, sound, update, word
 from workers.core.stt import acts
 
 
@@ -74,18 +74,16 @@ def test_a_final_word_that_moves_within_its_connection_is_told_once() -> None:
 @pytest.mark.requirement("STT-12")
 def test_a_clear_sends_again_what_is_not_final_because_the_provider_forgets_it() -> None:
     life = heard(word("one", 4.0, 4.2, final=True), word("two", 9.5, 9.8))
+    at = 10.0 - (4.2 - OVERLAP_S)  # the clock of the connection goes on: it hears so much more than the timeline has
     before = len(life.sent())
     done = life.control(type="clear")
     assert kinds(done)[:2] == ["SendText", "stt.retracted"]
     assert done[0] == acts.SendText(1, {
         "event_id": "clear-21-0", "object": "stt.state.clear", "reset_id": "21-0",
     })  # fmt: skip
-    assert len(life.sent()) - before == round((10 - 2.2) * RATE) * 2, (
-        "from two seconds before the end of the last final word"
-    )
+    assert len(life.sent()) - before == round(at * RATE) * 2, "from the overlap before the last final word's end on"
     assert life.told(stt.SttRetracted)[-1].text == "two"
     life.says({"event_id": "clear-21-0", "object": "stt.state.cleared", "reset_id": "21-0"})
-    at = 10.0 - 2.2  # the clock of the connection goes on: it has heard so much more than the timeline has
     life.says(
         update(segment(0, word("two", 9.5 + at, 9.8 + at, final=True), word("three", 9.8 + at, 10 + at, final=True)))
     )
@@ -194,14 +192,15 @@ def test_the_end_asks_for_the_rest_although_estimates_reach_so_far() -> None:
 
 def test_estimates_overlap_with_nothing_even_if_the_connection_opens_before_the_stream_is_read() -> None:
     life = Life().opened()
-    for _ in range(8):
+    first = round(OVERLAP_S / 0.5) + 4
+    for _ in range(first):
         life.speak(0.5)
     life.says({"segments": [{"id": 0, "text": "one"}]})
     life.later(1)
     life.speak(0.5)
     after = life.reborn().opened()
     assert after.done(acts.ReadAudio)[0].after_entry_id == "4-0"
-    after.feed(*(acts.AudioArrived(f"{number}-0", sound(0.5)) for number in range(5, 10)))
+    after.feed(*(acts.AudioArrived(f"{number}-0", sound(0.5)) for number in range(5, first + 2)))
     assert after.sent() == sound(0.5)
 
 
@@ -245,9 +244,9 @@ def test_a_segment_without_times_that_was_let_go_goes_on_where_it_was() -> None:
 def test_audio_that_is_gone_but_was_settled_is_no_gap() -> None:
     """A producer that bounds its stream (MAXLEN) may cut off what a successor reads for its overlap."""
     life = heard(word("one", 9.0, 9.5, final=True))
-    assert life.told(stt.SttFinal)[0].anchor_at == 7.5 * RATE
+    assert life.told(stt.SttFinal)[0].anchor_at == (9.5 - OVERLAP_S) * RATE
     after = life.reborn().opened()
-    after.feed(acts.AudioMissing(RATE))
+    after.feed(acts.AudioMissing(round((OVERLAP_S - 1) * RATE)))
     assert after.told(stt.SttGap) == []
     after.speak(2)
     after.says(update(segment(0, word("two", 1.0, 1.2, final=True))))
@@ -258,10 +257,11 @@ def test_audio_that_is_gone_but_was_settled_is_no_gap() -> None:
 def test_of_audio_that_is_gone_only_what_is_not_settled_is_a_gap() -> None:
     life = heard(word("one", 9.0, 9.5, final=True))
     after = life.reborn().opened()
-    after.feed(acts.AudioMissing(4 * RATE))
+    missing = acts.AudioMissing(round((OVERLAP_S + 2) * RATE))
+    after.feed(missing)
     assert [(gap.start, gap.end) for gap in after.told(stt.SttGap)] == [(9.5, 11.5)]
     third = after.reborn().opened()
-    third.feed(acts.AudioMissing(4 * RATE))
+    third.feed(missing)
     third.speak(1)
     assert len(third.told(stt.SttGap)) == 1
     third.control(type="end")

@@ -6,7 +6,7 @@ import pytest
 
 from api_contracts import stt
 from api_contracts.runs import RunIgnored
-from tests.unit.core.stt.playing import ECHO, T0, Life, check, kinds, request, segment, sound, update, word
+from tests.unit.core.stt.playing import ECHO, OVERLAP_S, T0, Life, check, kinds, request, segment, sound, update, word
 from workers.core.runs.frame import Draining, SignalArrived
 from workers.core.stt import acts
 from workers.core.stt.link import CONNECT_WITHIN_S
@@ -54,15 +54,17 @@ def test_the_connection_with_the_new_options_is_open_and_fed_before_the_old_one_
 
 
 def test_while_the_next_connection_opens_the_present_one_is_fed_and_heard() -> None:
+    start = 5.9 - OVERLAP_S
     life = asked()
+    life.speak(3)
     life.control(type="options", language="fr")
     life.speak(1)
-    assert life.sent(1) == sound(4)
-    says_on(life, 1, word("one", 0.2, 0.4, final=True), word("two", 2.5, 2.9, final=True), word("three", 3.2, 3.6))
+    assert life.sent(1) == sound(7)
+    says_on(life, 1, word("one", 0.2, 0.4, final=True), word("two", 5.5, 5.9, final=True), word("three", 6.2, 6.6))
     assert (life.words, life.interims[-1]) == (["one", "two"], "three")
     life.opened()
-    assert life.sent(2) == sound(4 - 0.9), "from two seconds before the end of the last final word"
-    life.says(update(segment(0, word("three", 2.3, 2.7, final=True))))
+    assert life.sent(2) == sound(7 - start), "from the overlap before the last final word's end on"
+    life.says(update(segment(0, word("three", 6.2 - start, 6.6 - start, final=True))))
     assert life.words == ["one", "two", "three"]
     check(life)
 
