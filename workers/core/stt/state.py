@@ -19,7 +19,7 @@ from workers.core.stt.transcript import Transcript
 OVERLAP: Final = 4 * SAMPLE_RATE
 """Samples before what must be heard that are sent again with it: words at the seam are heard whole, and with what was
 said before them. With 2 s (FEAT D3) Whisper misheard clear words behind a seam; more than 4 s gain nothing
-(decision 45)."""
+(decision 46)."""
 
 
 @dataclass(frozen=True, slots=True)
