@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from api_contracts.stt_files import FileModel, FileTask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see `AudioArrived`
 class AudioEntry:
     """One entry of a session's audio stream: raw audio, or a control (an empty object for what is neither).
 
@@ -60,6 +60,15 @@ class SpeechLost(Exception):
 
 class SpeechLine(Protocol):
     """One open websocket (WIRE 2). One task sends, another receives."""
+
+    def offer(self, message: bytes | str) -> bool:
+        """Send audio or a text message if that needs no waiting; else return False: it was not sent, `send` it."""
+        ...
+
+    def hand_to(self, take: Callable[[str | bytes], None]) -> None:
+        """From now on call `take` on the loop for each message that comes. Those before it, those that cannot be handed
+        over as they come, and the end, `receive` tells: in order, if its caller takes what it returns at once."""
+        ...
 
     async def send(self, message: bytes | str) -> None:
         """Send audio or a text message, within a deadline. Raise `SpeechLost`."""

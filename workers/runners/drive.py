@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Final, Protocol, TypeVar, cast, runtime_checkable
 
 import structlog
 
@@ -17,14 +17,12 @@ from api_contracts.failure import Failure
 from api_contracts.runs import (
     EventData,
     Result,
-    RunCancelled,
-    RunCompleted,
     RunConflicted,
-    RunFailedEvent,
     RunIgnored,
     RunParked,
     RunQueued,
 )
+from workers.core.runs.deadline import is_sooner
 from workers.core.runs.frame import (
     Action,
     Begin,
@@ -35,14 +33,13 @@ from workers.core.runs.frame import (
     Machine,
     Park,
     Passing,
+    Plain,
     Release,
-    Retry,
     SignalArrived,
     Woke,
     later_id,
 )
 from workers.core.runs.refusal import JOURNAL_LOST
-from workers.core.text import filterable
 from workers.errors import internal
 from workers.ports import (
     Archive,
@@ -61,14 +58,14 @@ from workers.ports import (
     StoreUnavailable,
 )
 from workers.runners.alarm import Alarm
+from workers.runners.letters import retry_in
 from workers.runners.outcome import Dropped, Ended, Outcome, Parked
 from workers.runners.scribe import Scribe
+from workers.runners.terminal import terminal_of
 
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
-
-_MOST_WORDS = 200
 
 MOST_TOLD: Final = 100
 """Letters of no effect that a run's journal tells of. Anyone may write any number of them; the rest is passed over."""
@@ -139,6 +136,7 @@ class Driver:
         self._performer = performer
         self._services = services
         self._facts: list[object] = []
+        self._decided: list[Action] = []
         self._something = asyncio.Event()
         self._is_idle = False
         self._scribe = Scribe(services.store, services.clock, watch, self._until_done, self._wake)
@@ -155,6 +153,9 @@ class Driver:
             if self._is_idle and self._scribe.is_settled:
                 self._pass_on(fact)
                 return
+        elif isinstance(fact, Plain) and self._is_idle and self._scribe.is_settled:
+            self._decide_here(fact)
+            return
         self._queue(fact)
 
     def lost(self) -> None:
@@ -196,7 +197,7 @@ class Driver:
     async def _drive(self, owner: str, letters: Sequence[Letter], alarm: Alarm) -> Outcome:
         early, self._facts = self._facts, []  # a process that drains says so first: nothing is begun to be stopped
         signals = [SignalArrived(each.id, each.type, each.data) for each in letters if each.type != RETRY_LETTER]
-        retry = _retry_in(letters)
+        retry = retry_in(letters)
         if retry is not None:
             self._seen = letters[-1].id  # all of them are decided before the run parks
         await self._perform(self._decide([*early, Begin(owner, retry), *signals]))
@@ -228,6 +229,27 @@ class Driver:
         if events:
             self._scribe.tell(events)
 
+    def _decide_here(self, fact: Plain) -> None:
+        """Decide a fact where it comes in: no turn of the loop, no way through all that waits for the run to end.
+
+        Effects alone are done at once, events alone are told; with both, or a nearer deadline, the task goes on.
+        """
+        due, self._is_idle = self._machine.deadline, False  # what the effects post waits its turn
+        try:
+            actions = self._machine.receive(fact, self._services.clock.now())
+            if all(isinstance(action, Effect) and not action.once for action in actions):
+                for effect in actions:
+                    self._performer.perform(cast("Effect", effect), self.post)
+            elif all(type(action) is Emit for action in actions):
+                self._scribe.tell([cast("Emit", action).event for action in actions])
+            else:
+                self._decided = actions
+        except Exception as exc:  # noqa: BLE001 - a defect of ours: it ends this run, not whoever brought the fact
+            self._facts.append(exc)
+        self._is_idle = not (self._facts or self._decided or is_sooner(self._machine.deadline, due))
+        if not self._is_idle:
+            self._wake()
+
     def _wake(self) -> None:
         self._is_idle = False
         self._something.set()
@@ -249,7 +271,7 @@ class Driver:
 
     def _decide(self, facts: list[object]) -> list[Action]:
         now = self._services.clock.now()
-        actions: list[Action] = []
+        actions, self._decided = self._decided, []
         for fact in facts:
             if isinstance(fact, Exception):
                 try:
@@ -316,7 +338,7 @@ class Driver:
         spilled = len(text.encode()) > SPILL_BYTES
         if spilled:
             await self._until_done(lambda: self._services.store.put_blob(self.run_id, RESULT_BLOB, text))
-        await self._scribe.append([_terminal(finish, spilled=spilled)], finish.status)
+        await self._scribe.append([terminal_of(finish, spilled=spilled)], finish.status)
         _log.info("run.ended", run_id=self.run_id, status=finish.status, code=finish.failure and finish.failure.code)
         self._outcome = Ended(finish.status, finish.result, finish.failure, self._lease.epoch)
 
@@ -374,26 +396,3 @@ class Driver:
             self._queued_at, self._services.clock.now(), queued.idempotency_key,
             queued.conversation,
         )  # fmt: skip
-
-
-def _retry_in(letters: Sequence[Letter]) -> Retry | None:
-    """Return the newest word of an operator.
-
-    What comes before it is decided after the begin. Until then the journal must not say that the word was heard: a life
-    that dies in between would have passed the others over, a cancel among them.
-    """
-    for place, letter in reversed([*enumerate(letters)]):
-        if letter.type == RETRY_LETTER:
-            by, reason = (filterable(str(letter.data.get(name) or ""))[:_MOST_WORDS] for name in ("by", "reason"))
-            undecided = any(each.type != RETRY_LETTER for each in letters[:place])
-            return Retry(None if undecided else letter.id, by, reason)
-    return None
-
-
-def _terminal(finish: Finish, *, spilled: bool) -> EventData:
-    where = {"result_blob": RESULT_BLOB} if spilled else {"result": dict(finish.result)}
-    if finish.status == "completed":
-        return RunCompleted.model_validate(where)
-    if finish.status == "cancelled":
-        return RunCancelled.model_validate(where | {"reason": finish.reason})
-    return RunFailedEvent.model_validate(where | {"failure": finish.failure})

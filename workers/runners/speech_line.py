@@ -1,7 +1,8 @@
 """One connection of a speech session: what is to be said goes out in order, what is said comes in as facts.
 
-Two tasks, so that a provider that does not read cannot keep us from hearing it, and the other way round. Whichever
-notices first that the connection is lost says so, once.
+What need not wait goes out and comes in without a task. For what must wait there are two, so that a provider that does
+not read cannot keep us from hearing it, and the other way round. Whichever notices first that the connection is lost
+says so, once.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ class Line:
         self._waiting: deque[bytes | str] = deque()
         self._something = asyncio.Event()
         self._is_closing = False
+        self._line: SpeechLine | None = None
         self._task: asyncio.Task[None] | None = asyncio.create_task(self._live(), name=f"speech:{wanted.conn}")
         self._task.add_done_callback(self._ended)
 
@@ -41,6 +43,8 @@ class Line:
     def send(self, message: bytes | str) -> None:
         """Send after all before it. Never waits: a provider that takes nothing is noticed by the deadline of a send,
         and what waits here is no more than what the session holds anyway, to send it again."""
+        if self._line is not None and not self._waiting and self._line.offer(message):
+            return
         self._waiting.append(message)
         self._something.set()
 
@@ -62,9 +66,11 @@ class Line:
             return
         try:
             self._post(Connected(self._wanted.conn))
+            self._line = line
+            line.hand_to(self._take)
             await self._converse(line)
         finally:
-            self._is_closing = True
+            self._is_closing, self._line = True, None
             await line.close()
 
     async def _converse(self, line: SpeechLine) -> None:
@@ -87,12 +93,15 @@ class Line:
             await self._something.wait()
             self._something.clear()
             while self._waiting:
-                await line.send(self._waiting.popleft())
+                await line.send(self._waiting[0])
+                self._waiting.popleft()  # only now: what waits keeps what follows from being offered before it
 
     async def _hear(self, line: SpeechLine) -> None:
         while True:
-            message = await line.receive()
-            self._post(self._fact(message))  # whoever listens by now, if anybody does
+            self._take(await line.receive())
+
+    def _take(self, message: str | bytes) -> None:
+        self._post(self._fact(message))  # whoever listens by now, if anybody does
 
     def _fact(self, message: str | bytes) -> Said | Garbled:
         try:

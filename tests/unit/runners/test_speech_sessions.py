@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -298,7 +298,10 @@ async def test_a_session_that_is_cancelled_keeps_what_is_final_and_says_what_was
 
 
 class Defective(MemoryLine):
-    """An adapter's connection with a defect, which shows at the first message of the provider."""
+    """An adapter's connection with a defect, which shows at the first message of the provider. It hands over none."""
+
+    def hand_to(self, take: Callable[[bytes | str], None]) -> None:
+        pass
 
     async def receive(self) -> bytes | str:
         await super().receive()

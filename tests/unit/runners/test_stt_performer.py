@@ -74,6 +74,7 @@ class Defective(MemoryLine):
     def __init__(self, line: MemoryLine, place: str) -> None:
         super().__init__(line.dialled)
         self.place = place
+        self.stall()  # nothing is offered: `send` has the defect
 
     async def send(self, message: bytes | str) -> None:
         if self.place == "send":
@@ -228,9 +229,9 @@ async def test_frames_for_a_connection_that_is_just_lost_go_nowhere(stage: Stage
 @pytest.mark.requirement("STT-12")
 async def test_after_a_disconnect_the_connection_is_closed_and_what_it_says_does_not_count(stage: Stage) -> None:
     await stage.perform(CONNECT)
+    stage.performer.perform(Disconnect(1), stage.posted.append)
     stage.line.say('{"text": "late"}')
-    await stage.perform(Disconnect(1))
-    assert stage.posted == [Connected(1)]
+    assert await stage.perform() == [Connected(1)]
     assert stage.speech.open == 0
 
 

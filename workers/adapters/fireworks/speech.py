@@ -16,8 +16,9 @@ from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
-from websockets.protocol import State
+from websockets.protocol import Event, State
 
 from workers.adapters.fireworks.errors import failure_of, without_secrets
 from workers.ports import SpeechLost
@@ -180,6 +181,14 @@ class FireworksLine:
         self._close_s = close_s
         self._closed = False
 
+    def offer(self, message: bytes | str) -> bool:
+        """See the port."""
+        return self._socket.offer(message)
+
+    def hand_to(self, take: Callable[[str | bytes], None]) -> None:
+        """See the port."""
+        self._socket.take = take
+
     async def send(self, message: bytes | str) -> None:
         """See the port. Waits only while the buffer is full, `send_s` at most."""
         try:
@@ -210,7 +219,7 @@ class FireworksLine:
 
     async def close(self) -> None:
         """See the port. Takes `close_s` at most, whatever the peer does; cancelled, it cuts at once."""
-        self._closed = True
+        self._closed, self._socket.take = True, None
         try:
             async with asyncio.timeout(self._close_s):
                 await self._socket.close()
@@ -244,13 +253,14 @@ class _GivenUp(Exception):
 
 
 class _Socket(ClientConnection):
-    """The library's connection with the deadlines that it lacks.
+    """The library's connection with the deadlines that it lacks, and a short way for a message that need not wait.
 
     It lets a full buffer hold whoever writes for ever, its own pings and goodbyes among them, and it waits for a peer
     that has said goodbye to hang up. Both are noticed here by the protocol's callbacks, not by those who wait.
     """
 
     send_s: float = _DEFAULTS.send_s
+    take: Callable[[str | bytes], None] | None = None
     _full: asyncio.TimerHandle | None = None
     _ending: asyncio.TimerHandle | None = None
     _given_up: _GivenUp | None = None
@@ -263,6 +273,39 @@ class _Socket(ClientConnection):
         super().resume_writing()
         if self._full is not None:
             self._full.cancel()
+
+    def offer(self, message: bytes | str) -> bool:
+        """Write a message as the library does, or return False where that would have to wait, or to raise."""
+        if self.paused or self.send_in_progress is not None or self.state is not State.OPEN:
+            return False
+        if isinstance(message, str):
+            self.protocol.send_text(message.encode())
+        else:
+            self.protocol.send_binary(message)
+        try:
+            self.send_data()
+        except Exception as exc:  # noqa: BLE001 - an OSError, or uvloop's RuntimeError: the line is gone, `receive` says so
+            self.set_connection_exc(exc)
+            self.transport.abort()
+        return True
+
+    def process_event(self, event: Event) -> None:
+        """Hand over a whole text, unless others wait to be received before it."""
+        if (
+            self.take is not None
+            and isinstance(event, Frame)
+            and event.opcode is Opcode.TEXT
+            and event.fin
+            and not self.recv_messages.frames
+        ):
+            try:
+                text = str(event.data, "utf-8")
+            except UnicodeDecodeError:
+                pass  # the library ends the connection, as it must
+            else:
+                self.take(text)
+                return
+        super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -25,7 +25,7 @@ class Dialled:
 
 
 class MemoryLine:
-    """One connection, both ends of it. The port's three methods are the client's; the others are the provider's.
+    """One connection, both ends of it. The port's methods are the client's; the others are the provider's.
 
     `sent` is all that it got, `heard` the same one by one, `gone` set once the client has closed.
     """
@@ -39,6 +39,7 @@ class MemoryLine:
         self._said: deque[bytes | str] = deque()
         self._stalled = False
         self._dropped: tuple[int | None, str] | None = None
+        self._take: Callable[[bytes | str], None] | None = None
         self._news = asyncio.Event()
 
     @property
@@ -48,11 +49,25 @@ class MemoryLine:
 
     # -- the client's end ------------------------------------------------------------------------------------------
 
+    def offer(self, message: bytes | str) -> bool:
+        """See the port."""
+        if self._stalled or not self.is_open:
+            return False
+        self._get(message)
+        return True
+
+    def hand_to(self, take: Callable[[bytes | str], None]) -> None:
+        """See the port."""
+        self._take = take
+
     async def send(self, message: bytes | str) -> None:
         """See the port. Waits while the provider is stalled."""
         while self._stalled and self.is_open:
             await self._change()
         self._check()
+        self._get(message)
+
+    def _get(self, message: bytes | str) -> None:
         self.sent.append(message)
         self.heard.put_nowait(message)
         if self._answer is not None:
@@ -67,6 +82,7 @@ class MemoryLine:
 
     async def close(self) -> None:
         """See the port."""
+        self._take = None
         self.gone.set()
         self._news.set()
 
@@ -74,8 +90,12 @@ class MemoryLine:
 
     def say(self, *messages: bytes | str) -> None:
         """Send messages to the client."""
-        self._said.extend(messages)
-        self._news.set()
+        if self._take is None or self._said or not self.is_open:
+            self._said.extend(messages)
+            self._news.set()
+            return
+        for message in messages:
+            self._take(message)
 
     def drop(self, code: int | None = None, reason: str = "dropped by the script") -> None:
         """End the connection: by a close frame with this code, or without one."""

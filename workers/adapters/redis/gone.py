@@ -113,4 +113,4 @@ def _look(said: Mapping[str, Any]) -> Look:
 
 
 def _ms(entry: str) -> int:
-    return int(entry.partition("-")[0])
+    return order_of(entry)[0]

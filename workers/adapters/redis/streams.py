@@ -10,10 +10,11 @@ from redis.asyncio import Redis
 
 from api_contracts import keys
 from api_contracts.client.scripts import ScriptCall
-from workers.adapters.redis.connection import mapped
+from workers.adapters.redis.connection import converse, mapped
 from workers.adapters.redis.gone import Entry, Fields
 from workers.adapters.redis.reader import StreamReader
 from workers.adapters.redis.scripts import HOLD, run_all
+from workers.core.stt.timeline import order_of
 from workers.ports import AudioEntry, Letter
 from workers.settings import DAY_S
 
@@ -77,7 +78,9 @@ class RedisAudio:
     async def trim(self, run_id: str, before: str) -> None:
         """See the port."""
         with mapped():
-            await self._redis.xtrim(keys.audio(run_id), minid=before, approximate=False)
+            (reply,) = await converse(self._redis, [("XTRIM", keys.audio(run_id), "MINID", before)])
+            if isinstance(reply, Exception):
+                raise reply
 
     async def hold(self, run_id: str, full: bool) -> None:
         """See the port."""
@@ -92,7 +95,7 @@ def lag_of(entry_id: str, now: float) -> float:
 
     0 for an id that the server cannot have given: from later than now, or from more than a day ago.
     """
-    lag = now - int(entry_id.partition("-")[0]) / 1000
+    lag = now - order_of(entry_id)[0] / 1000
     return lag if 0 < lag < DAY_S else 0.0
 
 

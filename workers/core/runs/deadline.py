@@ -24,3 +24,8 @@ def soonest(*times: float | None) -> float | None:
         if time is not None and (first is None or time < first):
             first = time
     return first
+
+
+def is_sooner(time: float | None, than: float | None) -> bool:
+    """Whether a time comes before another; None never comes."""
+    return time is not None and (than is None or time < than)

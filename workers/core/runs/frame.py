@@ -57,6 +57,15 @@ class Woke:
     """The machine's `deadline` has come."""
 
 
+class Plain:
+    """A fact that comes often, and of which mostly come effects alone, or events alone: neither waits for the other.
+
+    It may be decided where it comes in, while the run's driver sleeps.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Draining:
     """The process is going to stop: hand the run over at the next good moment, at the latest at `force_at`."""

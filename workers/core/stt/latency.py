@@ -7,6 +7,7 @@ All three begin with a time that somebody else wrote down: an entry's id is the 
 from typing import Final
 
 from api_contracts.stt import SttLatency
+from workers.core.stt.timeline import order_of
 
 MOST_S: Final = 86_400.0
 """An id from longer ago is none that the server gave: a producer made it up."""
@@ -14,7 +15,7 @@ MOST_S: Final = 86_400.0
 
 def ago(entry_id: str, now: float) -> float | None:
     """Return how many seconds ago an entry was written; None for an id that no server can have given."""
-    passed = now - int(entry_id.partition("-")[0]) / 1000
+    passed = now - order_of(entry_id)[0] / 1000
     if passed >= MOST_S:
         return None
     return max(0.0, passed)  # clocks of a server that took over differ by a little

@@ -49,6 +49,8 @@ class SttSession:
         self._audio_at = 0.0
         self._ending: EndReason | None = None
         self._over = False
+        self._due: float | None = None
+        self._due_stands = False
 
     @property
     def state(self) -> SttState:
@@ -62,7 +64,12 @@ class SttSession:
 
     @property
     def deadline(self) -> float | None:
-        """See `Machine`."""
+        """See `Machine`. After audio alone it may be early by what that put off: it is not reckoned for each chunk."""
+        if not self._due_stands:
+            self._due, self._due_stands = self._soonest(), True
+        return self._due
+
+    def _soonest(self) -> float | None:
         if self._over:
             return None
         return soonest(self._late_at, self._usage_at, *self._wire.deadlines(), *self._limits().values())
@@ -78,7 +85,10 @@ class SttSession:
             self._take(fact, now)
         if not self._over and self._ending is None and self._ledger.weigh(self._request.backlog_s, now):
             self._failed(waiting.AUDIO_BACKLOG, now)
-        return self._ledger.take()
+        actions = self._ledger.take()
+        if not isinstance(fact, acts.AudioArrived) or any(type(each) is not acts.SendAudio for each in actions):
+            self._due_stands = False
+        return actions
 
     def _take(self, fact: object, now: float) -> None:
         match fact:
@@ -255,7 +265,7 @@ class SttSession:
 
     def _expect_usage(self, now: float) -> None:
         if self._usage_at is None:
-            self._usage_at = now + waiting.USAGE_EVERY_S
+            self._usage_at, self._due_stands = now + waiting.USAGE_EVERY_S, False
 
     def _limits(self) -> dict[EndReason, float]:
         if self._ending is not None or self._began_at is None:
