@@ -204,8 +204,8 @@ def _answer(world: World, result: Mapping[str, Any]) -> list[str]:
     wrong = []
     for call in calls:
         in_doubt = call["state"] == "outcome_unknown" and call["effect"] == "at_most_once"
-        # Its deadline passed: messages were lost, or Redis and SQL were away for as long as a tool has time.
-        outages = sum(kind in ("redis-away", "sql-away") for kind in world.plan.faults.values())
+        # Its deadline passed: messages were lost, or two of the faults that last took all the time that a tool has.
+        outages = sum(kind in ("redis-away", "sql-away", "pause") for kind in world.plan.faults.values())
         too_late = call["state"] == "timed_out" and (world.plan.lossy or outages > 1)
         if interrupted and call["state"] == "cancelled" and call["effect"] == "pure":
             continue
