@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
+from redis.retry import Retry
 
 from api_contracts.client import Client
 from tests.acceptance.apps import board, tool_service
@@ -158,6 +159,9 @@ def world(folder: Path, broker_url: str = "") -> Iterator[World]:
             made.close()
 
 
-def redis_of(url: str) -> Redis:
-    """Return a client that does not wait long."""
-    return Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
+def redis_of(url: str, retry: Retry | None = None) -> Redis:
+    """Return a client that does not wait long. Without `retry` it tries again as redis-py does."""
+    client: Redis = Redis.from_url(url, decode_responses=True, socket_timeout=5, socket_connect_timeout=2)
+    if retry is not None:
+        client.set_retry(retry)
+    return client
