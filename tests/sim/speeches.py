@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PIECE: Final = 3_200
 """Bytes of a tenth of a second."""
 PIECE_S: Final = 0.1
+_DROPPED: Final = 0.005
+"""Of the frames to a provider that breaks off: four seconds that are sent again are forty frames, and of eight
+connections in a row one must last."""
 CHANGING: Final[dict[str, Any]] = {"language": "en", "rollover_s": 5, "keep_alive_s": 1, "stall_timeout_s": 5}
 """What is asked for where options change, and connections are replaced, in mid-speech."""
 
@@ -54,7 +57,7 @@ class Listener:
         ears = self._ears.setdefault(line, Recogniser(Ways()))
         answers = ears.audio(message) if isinstance(message, bytes) else ears.text(json.loads(message))
         line.say(*[json.dumps(answer) for answer in answers])
-        if self._world.plan.lossy and self._world.chance.random() < 0.01:
+        if self._world.plan.lossy and self._world.chance.random() < _DROPPED:
             line.drop(1011)
 
 
