@@ -38,11 +38,17 @@ class NotedLine:
 
     def __init__(self, line: FireworksLine, number: int, notes: list[str]) -> None:
         self._line, self._number, self._notes = line, number, notes
-        self.receive = line.receive
+        self.receive, self.hand_to = line.receive, line.hand_to
 
     async def send(self, message: bytes | str) -> None:
         await self._line.send(message)
         self._notes.append(f"fed {self._number}")
+
+    def offer(self, message: bytes | str) -> bool:
+        taken = self._line.offer(message)
+        if taken:
+            self._notes.append(f"fed {self._number}")
+        return taken
 
     async def close(self) -> None:
         await self._line.close()
