@@ -2,34 +2,15 @@
 
 import asyncio
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from celery import Celery
 
 from tests.garbage import collector_off
 from tests.waiting import eventually
-from workers.pool import Job, LoopTask, TaskPool
+from workers.pool import Job, TaskPool
 from workers.pool.executor import DaemonExecutor
 from workers.pool.threads import JobThreads
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    app = Celery("unit", backend="disabled://", broker="memory://", task_cls=LoopTask, set_as_current=False)
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def pool(app: Celery) -> Iterator[TaskPool]:
-    pool = TaskPool(1, app=app)
-    pool.start()
-    yield pool
-    app.conf.fw_drain_s = 0
-    pool.close()
-    pool.stop()
 
 
 def test_a_job_that_is_over_is_gone_while_its_thread_waits_for_another(app: Celery, pool: TaskPool) -> None:

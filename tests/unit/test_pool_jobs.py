@@ -5,7 +5,6 @@ import contextvars
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from tests.waiting import eventually
-from workers.pool import BodyAborted, Job, JobOver, LoopTask, Outcome, OutcomeKind, StopReason, TaskPool, current_job
+from workers.pool import BodyAborted, Job, JobOver, Outcome, OutcomeKind, StopReason, TaskPool, current_job
 from workers.pool.telling import Order
 
 
@@ -36,23 +35,6 @@ class Book:
             "error_callback": lambda einfo: self.note(task_id, type(einfo.exception.exc).__name__),
             "timeout_callback": lambda soft, s: self.note(task_id, "soft" if soft else "hard"),
         }
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    app = Celery("unit", backend="disabled://", broker="memory://", task_cls=LoopTask, set_as_current=False)
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def pool(app: Celery) -> Iterator[TaskPool]:
-    pool = TaskPool(4, app=app)
-    pool.start()
-    yield pool
-    app.conf.fw_drain_s = 0
-    pool.close()
-    pool.stop()
 
 
 @pytest.fixture
