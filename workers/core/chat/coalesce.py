@@ -50,18 +50,25 @@ class Coalescer:
         is_open, due = now >= self._open_at, list[Said]()
         for text, reasoning in pieces:
             if reasoning and self._text:  # text is held, and a thought may not overtake it
-                due += self._released(now)
+                due += self.flush(now)
                 self._hold(text, reasoning)
                 continue
             turns = bool(text) and bool(self._reasoning)
             self._hold(text, reasoning)
             if turns or self._bytes >= self._limit_bytes:
-                due += self._released(now)
-        return due + self._released(now) if is_open else due
+                due += self.flush(now)
+        return due + self.flush(now) if is_open else due
 
     def flush(self, now: float) -> list[Said]:
         """Return what is held, if anything."""
-        return self._released(now)
+        if not self._text and not self._reasoning:
+            return []
+        held = "".join(self._text), "".join(self._reasoning)
+        self._text.clear()
+        self._reasoning.clear()
+        self._bytes = 0
+        self._open_at = self._moment_after(now)
+        return [held]
 
     def _hold(self, text: str, reasoning: str) -> None:
         if text or reasoning:
@@ -72,16 +79,6 @@ class Coalescer:
         if reasoning:
             self._reasoning.append(reasoning)
             self._bytes += _size(reasoning)
-
-    def _released(self, now: float) -> list[Said]:
-        if not self._text and not self._reasoning:
-            return []
-        held = "".join(self._text), "".join(self._reasoning)
-        self._text.clear()
-        self._reasoning.clear()
-        self._bytes = 0
-        self._open_at = self._moment_after(now)
-        return [held]
 
     def _moment_after(self, now: float) -> float:
         passed = math.floor((now - self._phase_s) / self._interval_s + _CLOSE)
